@@ -1,0 +1,282 @@
+//! The validated configuration. Every value in it is possible and every
+//! default is filled in; `file.rs` mirrors the TOML, `validate.rs` makes one
+//! of the other.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::wire::{Name, Rtype};
+
+/// Everything that can be configured.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Listeners and workers.
+    pub server: Server,
+    /// DNS over TCP.
+    pub tcp: Tcp,
+    /// Admin HTTP.
+    pub admin: Admin,
+    /// Logs.
+    pub log: Log,
+    /// Which names are answered, and how.
+    pub names: Names,
+    /// Which networks count.
+    pub scope: Scope,
+    /// Where records come from, in the file's order.
+    pub sources: Vec<Source>,
+    /// Forwarding.
+    pub forward: Forward,
+    /// The response cache.
+    pub cache: Cache,
+}
+
+/// Listeners and workers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Server {
+    /// Addresses for DNS over UDP and TCP. Port 0 takes a free one.
+    pub listen: Vec<SocketAddr>,
+    /// Packet workers; at least 1 (0 in the file means one per core).
+    pub workers: usize,
+    /// Prefixes that may ask.
+    pub allow: Vec<IpNet>,
+    /// What others get.
+    pub denied: Denied,
+    /// Largest UDP response in bytes (RFC 9715), 512 to 4096.
+    pub udp_max_bytes: u16,
+    /// Where published sets are saved.
+    pub state_dir: PathBuf,
+    /// The control socket, if any.
+    pub control_socket: Option<PathBuf>,
+    /// How long SIGTERM waits for queries in flight.
+    pub drain: Duration,
+}
+
+/// What clients outside the allowed prefixes get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Denied {
+    /// REFUSED with EDE 18.
+    Refuse,
+    /// Nothing.
+    Drop,
+}
+
+/// DNS over TCP (RFC 7766).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tcp {
+    /// Connections in all.
+    pub max_connections: usize,
+    /// Connections per client address.
+    pub max_connections_per_client: usize,
+    /// Queries in flight per connection.
+    pub max_queries_per_connection: usize,
+    /// A connection without traffic is closed after this.
+    pub idle_timeout: Duration,
+    /// Every connection is closed after this, once idle.
+    pub total_timeout: Duration,
+}
+
+/// Admin HTTP.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Admin {
+    /// Addresses to listen on; none switches it off.
+    pub listen: Vec<SocketAddr>,
+    /// Prefixes that may scrape and look.
+    pub allow: Vec<IpNet>,
+}
+
+/// Logs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// Text for people or JSON for machines.
+    pub format: LogFormat,
+    /// The least level that is logged (`error` to `trace`), or a filter directive.
+    pub level: String,
+}
+
+/// The forms of log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One line of text.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Which names are answered, and how.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Names {
+    /// Registry suffixes of the clouds in force: `azurecr.io`, `azurecr.us`, `azurecr.cn`.
+    pub suffixes: Vec<Name>,
+    /// Further private zones whose records are served.
+    pub zones: Vec<Name>,
+    /// Chain (CNAME and A) or flat (A alone).
+    pub answer: AnswerMode,
+    /// What names of ours get that no record covers.
+    pub own_missing: OwnMissing,
+    /// Login names of registries that are ours though no source shows a connection.
+    pub own_registries: Vec<Name>,
+    /// Smallest TTL served, seconds.
+    pub ttl_floor: u32,
+    /// Largest TTL served, seconds.
+    pub ttl_cap: u32,
+    /// TTL of names known from interfaces alone, seconds.
+    pub interface_ttl: u32,
+    /// Names answered locally by RFC.
+    pub special: Special,
+}
+
+/// Chain or flat answers for public names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AnswerMode {
+    /// CNAME to the private-link name, then its records.
+    Chain,
+    /// The A or AAAA records alone.
+    Flat,
+}
+
+/// What names of ours get that no record covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OwnMissing {
+    /// Denied, so that nobody leaves the private path unseen.
+    Closed,
+    /// Forwarded.
+    Forward,
+}
+
+/// Names answered locally by RFC.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Special {
+    /// `localhost` (RFC 6761 section 6.3).
+    pub localhost: bool,
+    /// `invalid` (RFC 6761 section 6.4).
+    pub invalid: bool,
+    /// `onion` (RFC 7686).
+    pub onion: bool,
+    /// `resolver.arpa` (RFC 9462 section 6.4).
+    pub resolver_arpa: bool,
+    /// Private reverse zones (RFC 6303).
+    pub private_reverse: bool,
+}
+
+/// Which networks count.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scope {
+    /// Resource ids of virtual networks, lower case; empty means all.
+    pub vnets: Vec<String>,
+    /// Prefixes that served addresses of registries must lie in.
+    pub allowed_prefixes: Vec<IpNet>,
+}
+
+/// A source of records.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Source {
+    /// Records in the configuration itself.
+    Static(Vec<StaticRecord>),
+    /// A master file.
+    ZoneFile {
+        /// The zone's apex.
+        zone: Name,
+        /// The file.
+        path: PathBuf,
+        /// Whether names that the zone lacks are forwarded.
+        fall_through: bool,
+    },
+    /// Saved output of the az command line.
+    AzJson {
+        /// The source's name in logs and metrics.
+        name: String,
+        /// A file, or a directory of `*.json`.
+        path: PathBuf,
+    },
+}
+
+/// One RRset written in the configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StaticRecord {
+    /// The owner: a public registry name, a private-link name, or a name in `zones`.
+    pub name: Name,
+    /// The type.
+    pub rtype: Rtype,
+    /// The TTL in seconds.
+    pub ttl: u32,
+    /// RDATA of each record, uncompressed wire form.
+    pub rdatas: Vec<Box<[u8]>>,
+    /// The key in the file (`sources.static[0]`), for provenance.
+    pub origin: String,
+}
+
+/// Forwarding.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Forward {
+    /// The upstream groups.
+    pub groups: Vec<UpstreamGroup>,
+    /// The rules; among them always one for the root, the default.
+    pub rules: Vec<ForwardRule>,
+    /// Index into `groups` of the fallback for others' registries.
+    pub fallback: Option<usize>,
+    /// The client is answered within this (Windows DNS gives a forwarder 3 s).
+    pub client_deadline: Duration,
+    /// An unanswered query is sent again after this.
+    pub resend_after: Duration,
+    /// An exchange is given up after this.
+    pub exchange_deadline: Duration,
+    /// Questions in flight in all.
+    pub max_in_flight: usize,
+    /// Clients that may wait for one question.
+    pub max_waiters: usize,
+    /// UDP payload size that our OPT announces to upstreams.
+    pub udp_bytes: u16,
+}
+
+/// A group of upstreams that stand in for each other.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UpstreamGroup {
+    /// Its name in the file; `azure` and `system` exist without one.
+    pub name: String,
+    /// What it asks.
+    pub upstreams: Upstreams,
+}
+
+/// Where a group's addresses come from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Upstreams {
+    /// Addresses, asked in this order.
+    Addresses(Vec<SocketAddr>),
+    /// The resolvers of the host's `/etc/resolv.conf`, never ourselves.
+    System,
+}
+
+/// Names below `suffix` go to a group; the longest suffix wins.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ForwardRule {
+    /// The suffix.
+    pub suffix: Name,
+    /// Index into `groups`.
+    pub group: usize,
+}
+
+/// The response cache.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cache {
+    /// Bound in bytes; 0 switches it off.
+    pub max_bytes: u64,
+    /// Smallest time that a positive answer is kept, seconds.
+    pub min_ttl: u32,
+    /// Largest time that a positive answer is kept, seconds.
+    pub max_ttl: u32,
+    /// Largest time that a negative answer is kept, seconds (RFC 2308 section 5).
+    pub max_negative_ttl: u32,
+    /// Time that an upstream's SERVFAIL is kept, seconds, 1 to 30 (RFC 9520).
+    pub servfail_ttl: u32,
+}
+
+impl Config {
+    /// Whether `address` lies in one of `prefixes`. IPv4-mapped addresses count as IPv4.
+    pub fn admits(prefixes: &[IpNet], address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        prefixes.iter().any(|prefix| prefix.contains(&address))
+    }
+}

@@ -1,0 +1,126 @@
+//! The record set that a snapshot is built from: what `sync` publishes and
+//! saves. Plain data, already merged; nothing here knows a source.
+
+use serde::{Deserialize, Serialize};
+
+use crate::wire::{Name, Rtype};
+
+/// A whole set of local records. Names are folded; RDATA is uncompressed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordSet {
+    /// Local zones. Zones may nest; an owner name is looked up in all of them.
+    pub zones: Vec<Zone>,
+    /// Public names that stand as CNAMEs in front of private-link names.
+    pub aliases: Vec<Alias>,
+    /// Public login names (`contoso.azurecr.io`) of the registries that are ours.
+    pub own: Vec<Name>,
+}
+
+/// A locally served zone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Zone {
+    /// The apex.
+    pub apex: Name,
+    /// The zone's SOA.
+    pub soa: Soa,
+    /// What names get that the zone does not hold.
+    pub policy: ZonePolicy,
+    /// The RRsets, except the SOA. Owners lie at or below the apex.
+    pub rrsets: Vec<Rrset>,
+}
+
+/// What a name gets that lies in a zone and is not held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ZonePolicy {
+    /// NXDOMAIN with the zone's SOA.
+    Authoritative,
+    /// Forwarded, unless it lies below a held name.
+    FallThrough,
+}
+
+/// The fields of an SOA record (RFC 1035 section 3.3.13).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Soa {
+    /// TTL of the record in seconds. Negative answers use the smaller of this and `minimum`.
+    pub ttl: u32,
+    /// Name of the primary server.
+    pub mname: Name,
+    /// Mailbox of the person responsible.
+    pub rname: Name,
+    /// Serial; `None` stands for the generation of the snapshot.
+    pub serial: Option<u32>,
+    /// Refresh interval in seconds.
+    pub refresh: u32,
+    /// Retry interval in seconds.
+    pub retry: u32,
+    /// Expiry in seconds.
+    pub expire: u32,
+    /// TTL of negative answers in seconds (RFC 2308).
+    pub minimum: u32,
+}
+
+impl Soa {
+    /// The SOA of an Azure private zone, as Azure answers it, but for the serial.
+    pub fn azure() -> Self {
+        Self {
+            ttl: 10,
+            mname: "azureprivatedns.net".parse().expect("a constant name"),
+            rname: "azureprivatedns-host.microsoft.com".parse().expect("a constant name"),
+            serial: None,
+            refresh: 3600,
+            retry: 300,
+            expire: 2_419_200,
+            minimum: 10,
+        }
+    }
+
+    /// The SOA of a zone served for RFC 6303 and 6761: the zone itself as
+    /// primary, nobody to write to.
+    pub fn locally_served(apex: &Name) -> Self {
+        Self {
+            ttl: 10_800,
+            mname: apex.clone(),
+            rname: "nobody.invalid".parse().expect("a constant name"),
+            serial: Some(1),
+            refresh: 3600,
+            retry: 1200,
+            expire: 604_800,
+            minimum: 10_800,
+        }
+    }
+}
+
+/// Records of one owner name and type (class IN).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rrset {
+    /// The owner name; its leftmost label may be `*` (RFC 4592).
+    pub owner: Name,
+    /// The type; never SOA.
+    pub rtype: Rtype,
+    /// The TTL in seconds, floor and cap applied.
+    pub ttl: u32,
+    /// The RDATA of each record, uncompressed wire form.
+    pub rdatas: Vec<Box<[u8]>>,
+}
+
+/// A public name answered as CNAME to its private-link name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Alias {
+    /// The public name (`contoso.azurecr.io`).
+    pub public: Name,
+    /// The private-link name (`contoso.privatelink.azurecr.io`), held by a zone.
+    pub target: Name,
+}
+
+/// How a [`RecordSet`] is answered; from the configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AnswerOptions {
+    /// Give A and AAAA of a public name without the CNAME.
+    pub flat: bool,
+    /// Forward names of ours that no record covers, instead of denying them.
+    pub forward_own_missing: bool,
+    /// The registry suffixes in force (`azurecr.io`): names of ours lie below them.
+    pub suffixes: Vec<Name>,
+    /// Zones served whatever the sources say: RFC 6761, 7686, 9462, 6303.
+    pub special: Vec<Zone>,
+}

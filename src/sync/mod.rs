@@ -1,0 +1,1 @@
+//! To come: see the code map in the crate's documentation.

@@ -1,0 +1,490 @@
+//! Domain names: owned ones for records and configuration ([`Name`]), and the
+//! case-folded QNAME of a query ([`FoldedName`]).
+//!
+//! Both are uncompressed wire form (RFC 1035 section 3.1) with ASCII letters
+//! in lower case (RFC 4343), so that equal names are equal bytes. Folding
+//! works on eight bytes at once and may treat length bytes as text: they are
+//! at most 63, below `A`.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// Longest name in wire form, root label included (RFC 1035 section 2.3.4).
+pub const MAX_NAME_LEN: usize = 255;
+/// Longest label (RFC 1035 section 2.3.4).
+pub const MAX_LABEL_LEN: usize = 63;
+
+/// Why text or bytes are no domain name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// Two dots in a row, or a dot first.
+    #[error("a label is empty")]
+    EmptyLabel,
+    /// A label is longer than 63 bytes.
+    #[error("a label is longer than 63 bytes")]
+    LabelTooLong,
+    /// The name is longer than 255 bytes in wire form.
+    #[error("the name is longer than 255 bytes")]
+    NameTooLong,
+    /// A backslash is followed by neither a character nor three digits up to 255.
+    #[error("a backslash escape is malformed (RFC 1035 section 5.1)")]
+    BadEscape,
+    /// Bytes end early, go on after the root label, or hold a pointer.
+    #[error("the bytes are not an uncompressed name")]
+    BadWire,
+}
+
+/// An absolute domain name in wire form, lower case, never compressed.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Name(Box<[u8]>);
+
+impl Name {
+    /// The root.
+    pub fn root() -> Self {
+        Self(Box::new([0]))
+    }
+
+    /// Takes a whole uncompressed wire-form name and folds its case.
+    pub fn from_wire(wire: &[u8]) -> Result<Self, NameError> {
+        match FoldedName::parse(wire) {
+            Some((folded, end)) if end == wire.len() => Ok(folded.to_name()),
+            _ => Err(NameError::BadWire),
+        }
+    }
+
+    /// The wire form, root label included: 1 to 255 bytes.
+    pub fn as_wire(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Whether this is the root.
+    pub fn is_root(&self) -> bool {
+        self.0.len() == 1
+    }
+
+    /// The labels from the leftmost on, without the root label.
+    pub fn labels(&self) -> Labels<'_> {
+        Labels(&self.0)
+    }
+
+    /// The number of labels, the root label not counted.
+    pub fn label_count(&self) -> usize {
+        self.labels().count()
+    }
+
+    /// The name without its leftmost label; `None` for the root.
+    pub fn parent(&self) -> Option<Self> {
+        parent(&self.0).map(|wire| Self(wire.into()))
+    }
+
+    /// Whether this name is `ancestor` or lies below it, compared by label.
+    pub fn is_at_or_below(&self, ancestor: &Self) -> bool {
+        is_at_or_below(&self.0, &ancestor.0)
+    }
+
+    /// The labels of this name above `suffix`'s, as a relative prefix in wire
+    /// form without a root label; `None` unless the name is at or below it.
+    pub fn strip_suffix(&self, suffix: &Self) -> Option<&[u8]> {
+        if !self.is_at_or_below(suffix) {
+            return None;
+        }
+        self.0.get(..self.0.len() - suffix.0.len())
+    }
+
+    /// The name made of the labels in `prefix` (wire form, no root label) and `self`.
+    pub fn with_prefix(&self, prefix: &[u8]) -> Result<Self, NameError> {
+        let mut wire = Vec::with_capacity(prefix.len() + self.0.len());
+        wire.extend_from_slice(prefix);
+        wire.extend_from_slice(&self.0);
+        if wire.len() > MAX_NAME_LEN {
+            return Err(NameError::NameTooLong);
+        }
+        Self::from_wire(&wire)
+    }
+
+    /// The name `label` + `self`, the label given as raw bytes.
+    pub fn child(&self, label: &[u8]) -> Result<Self, NameError> {
+        if label.is_empty() {
+            return Err(NameError::EmptyLabel);
+        }
+        let len = u8::try_from(label.len()).ok().filter(|l| usize::from(*l) <= MAX_LABEL_LEN);
+        let mut prefix = vec![len.ok_or(NameError::LabelTooLong)?];
+        prefix.extend_from_slice(label);
+        self.with_prefix(&prefix)
+    }
+
+    /// Whether the leftmost label is `*` (RFC 4592).
+    pub fn is_wildcard(&self) -> bool {
+        self.0.starts_with(b"\x01*")
+    }
+}
+
+/// Whether wire-form `name` is `ancestor` or lies below it. Both folded.
+pub fn is_at_or_below(name: &[u8], ancestor: &[u8]) -> bool {
+    let mut rest = name;
+    loop {
+        if rest.len() <= ancestor.len() {
+            return rest == ancestor;
+        }
+        match parent(rest) {
+            Some(up) => rest = up,
+            None => return false,
+        }
+    }
+}
+
+/// Wire-form `name` without its leftmost label; `None` for the root.
+#[inline]
+pub fn parent(name: &[u8]) -> Option<&[u8]> {
+    let len = usize::from(*name.first()?);
+    if len == 0 { None } else { name.get(1 + len..) }
+}
+
+/// The labels of a wire-form name, leftmost first, without the root label.
+#[derive(Clone, Debug)]
+pub struct Labels<'a>(&'a [u8]);
+
+impl<'a> Labels<'a> {
+    /// Iterates over the labels of an uncompressed wire-form name.
+    pub fn new(wire: &'a [u8]) -> Self {
+        Self(wire)
+    }
+}
+
+impl<'a> Iterator for Labels<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let (&len, rest) = self.0.split_first()?;
+        if len == 0 {
+            return None;
+        }
+        let label = rest.get(..usize::from(len))?;
+        self.0 = rest.get(usize::from(len)..)?;
+        Some(label)
+    }
+}
+
+impl FromStr for Name {
+    type Err = NameError;
+
+    /// Parses the text form of RFC 1035 section 5.1, with `\.` and `\DDD`
+    /// escapes. A final dot makes no difference: every name is absolute.
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let mut wire = Vec::with_capacity(text.len() + 2);
+        let mut label = Vec::new();
+        let mut bytes = text.bytes();
+        if text == "." {
+            return Ok(Self::root());
+        }
+        loop {
+            match bytes.next() {
+                Some(b'\\') => label.push(unescape(&mut bytes)?),
+                Some(b'.') => push_label(&mut wire, &mut label)?,
+                Some(byte) => label.push(byte.to_ascii_lowercase()),
+                None if label.is_empty() && !wire.is_empty() => break,
+                None => {
+                    push_label(&mut wire, &mut label)?;
+                    break;
+                }
+            }
+        }
+        wire.push(0);
+        if wire.len() > MAX_NAME_LEN {
+            return Err(NameError::NameTooLong);
+        }
+        Ok(Self(wire.into()))
+    }
+}
+
+fn unescape(bytes: &mut std::str::Bytes<'_>) -> Result<u8, NameError> {
+    let first = bytes.next().ok_or(NameError::BadEscape)?;
+    if !first.is_ascii_digit() {
+        return Ok(first.to_ascii_lowercase());
+    }
+    let mut value = u16::from(first - b'0');
+    for _ in 0..2 {
+        let digit = bytes.next().filter(u8::is_ascii_digit).ok_or(NameError::BadEscape)?;
+        value = value * 10 + u16::from(digit - b'0');
+    }
+    let byte = u8::try_from(value).map_err(|_| NameError::BadEscape)?;
+    Ok(byte.to_ascii_lowercase())
+}
+
+fn push_label(wire: &mut Vec<u8>, label: &mut Vec<u8>) -> Result<(), NameError> {
+    match label.len() {
+        0 => return Err(NameError::EmptyLabel),
+        len if len > MAX_LABEL_LEN => return Err(NameError::LabelTooLong),
+        len => wire.push(len as u8),
+    }
+    wire.append(label);
+    Ok(())
+}
+
+/// Writes a wire-form name as text, escaped, without a final dot (`.` for the root).
+pub fn fmt_wire(wire: &[u8], f: &mut dyn fmt::Write) -> fmt::Result {
+    if wire.first().is_none_or(|len| *len == 0) {
+        return f.write_char('.');
+    }
+    for (i, label) in Labels::new(wire).enumerate() {
+        if i > 0 {
+            f.write_char('.')?;
+        }
+        for &byte in label {
+            match byte {
+                b'.' | b'\\' | b'"' | b';' | b'(' | b')' | b'@' | b'$' => write!(f, "\\{}", byte as char)?,
+                0x21..=0x7e => f.write_char(byte as char)?,
+                _ => write!(f, "\\{byte:03}")?,
+            }
+        }
+    }
+    Ok(())
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = String::with_capacity(self.0.len());
+        fmt_wire(&self.0, &mut text)?;
+        f.pad(&text)
+    }
+}
+
+impl fmt::Debug for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Name({self})")
+    }
+}
+
+impl Serialize for Name {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() {
+            serializer.collect_str(self)
+        } else {
+            serializer.serialize_bytes(&self.0)
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if deserializer.is_human_readable() {
+            let text = String::deserialize(deserializer)?;
+            text.parse().map_err(serde::de::Error::custom)
+        } else {
+            let wire = <&[u8]>::deserialize(deserializer)?;
+            Self::from_wire(wire).map_err(serde::de::Error::custom)
+        }
+    }
+}
+
+/// The QNAME of a query: lower case, uncompressed, held inline so that
+/// parsing a query allocates nothing.
+#[derive(Clone)]
+pub struct FoldedName {
+    buf: [u8; 256],
+    len: usize,
+    labels: u8,
+    /// Offsets of the last eight labels, the root label's in the lowest byte.
+    tail: u64,
+}
+
+impl FoldedName {
+    /// Reads an uncompressed name from the start of `bytes`. Returns it and
+    /// the offset behind it; `None` if it is cut off, too long or holds a
+    /// pointer (which no QNAME may: RFC 9619 leaves one question, first).
+    #[inline]
+    pub fn parse(bytes: &[u8]) -> Option<(Self, usize)> {
+        let mut at = 0usize;
+        let mut labels = 0u8;
+        let mut tail = 0u64;
+        loop {
+            let len = usize::from(*bytes.get(at)?);
+            tail = tail << 8 | at as u64;
+            if len == 0 {
+                break;
+            }
+            if len > MAX_LABEL_LEN {
+                return None;
+            }
+            at += 1 + len;
+            if at >= MAX_NAME_LEN {
+                return None;
+            }
+            labels += 1;
+        }
+        let len = at + 1;
+        let mut buf = [0u8; 256];
+        buf.get_mut(..len)?.copy_from_slice(bytes.get(..len)?);
+        for chunk in buf.chunks_exact_mut(8).take(len.div_ceil(8)) {
+            let word = u64::from_le_bytes(chunk.try_into().ok()?);
+            chunk.copy_from_slice(&lower8(word).to_le_bytes());
+        }
+        Some((Self { buf, len, labels, tail }, len))
+    }
+
+    /// The wire form, lower case, root label included.
+    #[inline]
+    pub fn as_wire(&self) -> &[u8] {
+        self.buf.get(..self.len).unwrap_or_default()
+    }
+
+    /// The number of labels, the root label not counted.
+    #[inline]
+    pub fn label_count(&self) -> usize {
+        usize::from(self.labels)
+    }
+
+    /// The last `labels` labels (and the root label) in wire form; `None` if
+    /// the name has fewer.
+    #[inline]
+    pub fn suffix(&self, labels: usize) -> Option<&[u8]> {
+        let skip = self.label_count().checked_sub(labels)?;
+        if labels < 8 {
+            let at = (self.tail >> (8 * labels)) & 0xff;
+            return self.as_wire().get(at as usize..);
+        }
+        let mut wire = self.as_wire();
+        for _ in 0..skip {
+            wire = parent(wire)?;
+        }
+        Some(wire)
+    }
+
+    /// An owned copy.
+    pub fn to_name(&self) -> Name {
+        Name(self.as_wire().into())
+    }
+}
+
+impl From<&Name> for FoldedName {
+    fn from(name: &Name) -> Self {
+        // A `Name` is a valid uncompressed name by construction.
+        Self::parse(name.as_wire()).expect("a Name is a whole name").0
+    }
+}
+
+impl fmt::Debug for FoldedName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FoldedName({})", self.to_name())
+    }
+}
+
+impl PartialEq for FoldedName {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_wire() == other.as_wire()
+    }
+}
+
+/// Lower-cases the ASCII capitals among eight bytes.
+#[inline]
+const fn lower8(word: u64) -> u64 {
+    const EVERY: u64 = 0x0101_0101_0101_0101;
+    let low = word & (0x7f * EVERY);
+    // Bit 7 of each byte: at least 'A', and above 'Z'.
+    let from_a = low + (0x80 - b'A' as u64) * EVERY;
+    let past_z = low + (0x7f - b'Z' as u64) * EVERY;
+    let capital = (from_a ^ past_z) & !word & (0x80 * EVERY);
+    word | capital >> 2
+}
+
+/// Hashes a folded wire-form name, keyed by a secret `seed` so that clients
+/// cannot choose names that collide.
+#[inline]
+pub fn hash(wire: &[u8], seed: u64) -> u64 {
+    const K: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mut state = seed ^ (wire.len() as u64).wrapping_mul(K);
+    let mut chunks = wire.chunks_exact(8);
+    for chunk in &mut chunks {
+        let word = chunk.try_into().map_or(0, u64::from_le_bytes);
+        state = fold_multiply(state ^ word, K);
+    }
+    let rest = chunks.remainder();
+    if !rest.is_empty() {
+        // The last eight bytes again where there are eight; else what there is.
+        let word = match wire.last_chunk::<8>() {
+            Some(last) => u64::from_le_bytes(*last),
+            None => rest.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)),
+        };
+        state = fold_multiply(state ^ word, K);
+    }
+    fold_multiply(state, seed | 1)
+}
+
+#[inline]
+const fn fold_multiply(a: u64, b: u64) -> u64 {
+    let product = (a as u128).wrapping_mul(b as u128);
+    (product as u64) ^ ((product >> 64) as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> Name {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn rfc4343_names_compare_without_case() {
+        assert_eq!(name("Contoso.AzureCR.io."), name("contoso.azurecr.io"));
+        assert_eq!(name("\\065.example"), name("a.example"));
+    }
+
+    #[test]
+    fn rfc1035_escapes_round_trip() {
+        for text in ["a\\.b.example", "\\000\\255.example", "a\\ b.example".replace(' ', "032").as_str(), "."]
+        {
+            let parsed = name(text);
+            assert_eq!(name(&parsed.to_string()), parsed, "{text}");
+        }
+        assert_eq!(name("a\\.b.example").label_count(), 2);
+    }
+
+    #[test]
+    fn rfc1035_limits_are_checked() {
+        assert_eq!("a..b".parse::<Name>(), Err(NameError::EmptyLabel));
+        assert_eq!("".parse::<Name>(), Err(NameError::EmptyLabel));
+        assert_eq!(".a".parse::<Name>(), Err(NameError::EmptyLabel));
+        assert_eq!("x".repeat(64).parse::<Name>(), Err(NameError::LabelTooLong));
+        assert_eq!("a\\25".parse::<Name>(), Err(NameError::BadEscape));
+        assert_eq!("a\\256".parse::<Name>(), Err(NameError::BadEscape));
+        let long = vec!["x".repeat(62); 4].join(".") + ".y";
+        assert_eq!(long.parse::<Name>().map(|n| n.as_wire().len()), Ok(255));
+        assert_eq!((long + "z").parse::<Name>(), Err(NameError::NameTooLong));
+    }
+
+    #[test]
+    fn suffixes_are_compared_by_label() {
+        assert!(name("a.b.example").is_at_or_below(&name("b.example")));
+        assert!(name("b.example").is_at_or_below(&name("b.example")));
+        assert!(!name("ab.example").is_at_or_below(&name("b.example")));
+        // "\x01b..." inside a longer label's bytes is no label boundary.
+        assert!(!name("\\001b.example").is_at_or_below(&name("b.example")));
+        assert!(name("x").is_at_or_below(&Name::root()));
+    }
+
+    #[test]
+    fn folded_suffix_agrees_with_parents() {
+        let long = name("a.b.c.d.e.f.g.h.i.j.example.org");
+        let folded = FoldedName::from(&long);
+        let mut up = Some(long.clone());
+        for labels in (0..=12).rev() {
+            let expected = up.unwrap();
+            assert_eq!(folded.suffix(labels), Some(expected.as_wire()), "{labels}");
+            up = expected.parent();
+        }
+        assert_eq!(folded.suffix(13), None);
+    }
+
+    #[test]
+    fn folding_changes_capitals_alone() {
+        let all: Vec<u8> = (0..=255u8).collect();
+        for chunk in all.chunks(8) {
+            let word = u64::from_le_bytes(chunk.try_into().unwrap());
+            let expected: Vec<u8> = chunk.iter().map(u8::to_ascii_lowercase).collect();
+            assert_eq!(lower8(word).to_le_bytes().to_vec(), expected);
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! Writing a response over the query that it answers.
+
+use super::edns::{Ede, Edns, OPT_LEN, OPTION_EDE};
+use super::header::{self, Counts, Flags, HEADER_LEN};
+use super::message::{Section, skip_record};
+use super::types::{Rcode, Rtype};
+
+/// A response under construction in the buffer that holds the query: the id
+/// and the question stay where they are, everything behind the question is
+/// overwritten.
+///
+/// Records that do not fit below the limit are left out as a whole, with TC
+/// set (RFC 2181 section 9); space for the OPT is kept free throughout.
+#[derive(Debug)]
+pub struct Response<'b> {
+    buf: &'b mut [u8],
+    len: usize,
+    limit: usize,
+    counts: Counts,
+    truncated: bool,
+}
+
+/// What [`Response::finish`] writes besides the records.
+#[derive(Clone, Copy, Debug)]
+pub struct Closing {
+    /// The query's flags: opcode, RD and CD are copied from them.
+    pub query_flags: Flags,
+    /// The response code.
+    pub rcode: Rcode,
+    /// Whether the first owner name lies in a local zone.
+    pub authoritative: bool,
+    /// Whether AD is passed on from a trusted upstream.
+    pub authentic: bool,
+    /// The client's OPT; the response carries one only if there was one.
+    pub edns: Option<Edns>,
+    /// UDP payload size that our own OPT announces.
+    pub udp_size: u16,
+    /// An extended error, sent only with an OPT and only if it fits.
+    pub ede: Option<Ede>,
+}
+
+impl<'b> Response<'b> {
+    /// A response in `buf`, at most `limit` bytes long.
+    #[inline]
+    pub fn new(buf: &'b mut [u8], limit: usize) -> Self {
+        let limit = limit.min(buf.len());
+        Self { buf, len: HEADER_LEN, limit, counts: Counts::default(), truncated: false }
+    }
+
+    /// Starts over behind the question, which ends at `question_end` (12 for
+    /// none); keeps `edns`'s OPT space free.
+    #[inline]
+    pub fn begin(&mut self, question_end: usize) {
+        self.len = question_end.min(self.buf.len());
+        self.counts = Counts { question: u16::from(question_end > HEADER_LEN), ..Counts::default() };
+        self.truncated = false;
+    }
+
+    /// Lowers the limit (from the query's EDNS size) without raising it.
+    #[inline]
+    pub fn set_limit(&mut self, limit: usize) {
+        self.limit = limit.min(self.buf.len());
+    }
+
+    /// Bytes written so far.
+    #[inline]
+    pub const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether nothing but a header is there.
+    #[inline]
+    pub const fn is_empty(&self) -> bool {
+        self.len <= HEADER_LEN
+    }
+
+    /// Whether a record was left out for want of space.
+    #[inline]
+    pub const fn is_truncated(&self) -> bool {
+        self.truncated
+    }
+
+    /// The message so far.
+    #[inline]
+    pub fn as_bytes(&self) -> &[u8] {
+        self.buf.get(..self.len).unwrap_or_default()
+    }
+
+    /// Appends `count` ready records to `section`; `opt` tells whether space
+    /// for an OPT must stay free. What does not fit is left out, whole records
+    /// at a time, and TC is set.
+    #[inline]
+    pub fn push(&mut self, records: &[u8], count: u16, section: Section, opt: bool) {
+        let room = self.limit.saturating_sub(if opt { OPT_LEN } else { 0 });
+        let end = self.len + records.len();
+        if end <= room && !self.truncated {
+            if let Some(place) = self.buf.get_mut(self.len..end) {
+                place.copy_from_slice(records);
+                self.len = end;
+                self.count(section, count);
+            }
+        } else {
+            self.push_partly(records, section, room);
+        }
+    }
+
+    #[cold]
+    fn push_partly(&mut self, records: &[u8], section: Section, room: usize) {
+        // Once a record was left out nothing later may follow it, and an
+        // authority section that does not fit is left out without a word
+        // only where the answer stands without it; ours never does.
+        if self.truncated {
+            return;
+        }
+        let mut at = 0;
+        while let Some(end) = skip_record(records, at) {
+            let record = records.get(at..end).unwrap_or_default();
+            let place = self.len..self.len + record.len();
+            if place.end > room {
+                break;
+            }
+            if let Some(place) = self.buf.get_mut(place) {
+                place.copy_from_slice(record);
+                self.len += record.len();
+                self.count(section, 1);
+            }
+            at = end;
+        }
+        self.truncated = true;
+    }
+
+    /// Appends to the answer or authority section a record with the fixed
+    /// fields given: `owner` in wire form or as a pointer.
+    pub fn push_record(&mut self, owner: &[u8], rest: &[u8], section: Section, opt: bool) {
+        let room = self.limit.saturating_sub(if opt { OPT_LEN } else { 0 });
+        let middle = self.len + owner.len();
+        let end = middle + rest.len();
+        if end > room || self.truncated {
+            self.truncated = true;
+            return;
+        }
+        if let Some(place) = self.buf.get_mut(self.len..middle) {
+            place.copy_from_slice(owner);
+        }
+        if let Some(place) = self.buf.get_mut(middle..end) {
+            place.copy_from_slice(rest);
+        }
+        self.len = end;
+        self.count(section, 1);
+    }
+
+    #[inline]
+    fn count(&mut self, section: Section, more: u16) {
+        let count = match section {
+            Section::Answer => &mut self.counts.answer,
+            Section::Authority => &mut self.counts.authority,
+            Section::Additional => &mut self.counts.additional,
+        };
+        *count = count.wrapping_add(more);
+    }
+
+    /// Writes the header and the OPT; returns the length of the message.
+    #[inline]
+    pub fn finish(&mut self, closing: &Closing) -> usize {
+        let mut flags = closing.query_flags.0 & (Flags::OPCODE | Flags::RD | Flags::CD);
+        flags |= Flags::QR | Flags::RA | (closing.rcode.0 & Flags::RCODE);
+        flags |= if closing.authoritative { Flags::AA } else { 0 };
+        flags |= if closing.authentic { Flags::AD } else { 0 };
+        flags |= if self.truncated { Flags::TC } else { 0 };
+        if let Some(edns) = &closing.edns {
+            self.push_opt(edns, closing);
+        }
+        header::set_flags(self.buf, Flags(flags));
+        header::set_counts(self.buf, self.counts);
+        self.len
+    }
+
+    #[inline]
+    fn push_opt(&mut self, edns: &Edns, closing: &Closing) {
+        let [size_high, size_low] = closing.udp_size.to_be_bytes();
+        let do_bit = if edns.dnssec_ok { 0x80 } else { 0 };
+        let rcode_high = (closing.rcode.0 >> 4) as u8;
+        let opt = [0, 0, Rtype::OPT.0 as u8, size_high, size_low, rcode_high, 0, do_bit, 0, 0, 0];
+        let end = self.len + OPT_LEN;
+        let Some(place) = self.buf.get_mut(self.len..end) else {
+            return;
+        };
+        place.copy_from_slice(&opt);
+        self.len = end;
+        self.counts.additional = self.counts.additional.wrapping_add(1);
+        if let Some(ede) = closing.ede {
+            self.push_ede(ede);
+        }
+    }
+
+    /// Adds an extended error to the OPT just written.
+    #[cold]
+    fn push_ede(&mut self, ede: Ede) {
+        let len = ede.option_len();
+        if self.len + len > self.limit {
+            return;
+        }
+        let start = self.len;
+        let Some(option) = self.buf.get_mut(start - 2..start + len) else {
+            return;
+        };
+        let fixed = [len as u16, OPTION_EDE, 2 + ede.text.len() as u16, ede.code];
+        for (place, value) in option.chunks_exact_mut(2).zip(fixed) {
+            place.copy_from_slice(&value.to_be_bytes());
+        }
+        if let Some(text) = option.get_mut(8..) {
+            text.copy_from_slice(ede.text.as_bytes());
+        }
+        self.len += len;
+    }
+}
