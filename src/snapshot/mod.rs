@@ -1,25 +1,120 @@
 //! The immutable set of local zones that queries are answered from.
+//!
+//! A [`RecordSet`](model::RecordSet) is plain data. [`Snapshot::build`]
+//! compiles it: names become nodes ([`nodes`]), CNAME chains are followed
+//! once, and each name's answer sections are written as they will stand in
+//! the response ([`compile`], [`entry`]), behind one hash table ([`table`]).
+//! So a hit is one probe and one copy. Rejected: a tree walked per query (a
+//! cache miss per label), and hickory's `Catalog` (120,800 instructions
+//! where this takes a few hundred).
 
+mod compile;
+mod entry;
 pub mod model;
+mod nodes;
+pub mod place;
 pub mod publish;
+mod table;
 
-use crate::snapshot::model::{AnswerOptions, RecordSet};
+pub use entry::{Body, Entry, Rest};
+
+use model::{AnswerOptions, RecordSet};
+use place::{NodeFlags, Tree};
+use table::Table;
+
+use crate::wire::{FoldedName, Name};
 
 /// A compiled record set.
 #[derive(Debug)]
 pub struct Snapshot {
     generation: u64,
+    table: Table,
+    zones: Box<[ZoneSoa]>,
+    depths: u64,
+    forward_own_missing: bool,
+    names: usize,
+}
+
+/// What a zone denies with.
+#[derive(Debug)]
+pub struct ZoneSoa {
+    /// The apex.
+    pub apex: Name,
+    /// The SOA record behind its owner name, with the TTL of negative answers.
+    pub record: Box<[u8]>,
+    /// The TTL of negative answers, seconds.
+    pub negative_ttl: u32,
 }
 
 impl Snapshot {
     /// Compiles `set`. `generation` becomes the serial of SOAs without one of their own.
     pub fn build(set: &RecordSet, options: &AnswerOptions, generation: u64) -> Self {
-        let _ = (set, options);
-        Self { generation }
+        let implied = nodes::implied_zones(set, options);
+        let nodes = nodes::Nodes::new(set, &implied, options);
+        // Serials are 32 bits and wrap (RFC 1982).
+        let serial = generation as u32;
+        let zones = nodes.zones.iter().map(|zone| ZoneSoa {
+            apex: zone.apex.clone(),
+            record: compile::negative_soa(zone, serial),
+            negative_ttl: compile::negative_ttl(&zone.soa),
+        });
+        Self {
+            generation,
+            zones: zones.collect(),
+            table: compile::compile(&nodes, options.flat, serial),
+            depths: nodes.depths(),
+            forward_own_missing: options.forward_own_missing,
+            names: nodes.list.iter().filter(|node| node.flags.any(NodeFlags::HELD)).count(),
+        }
     }
 
     /// The increasing number of this snapshot.
     pub const fn generation(&self) -> u64 {
         self.generation
+    }
+
+    /// How many names are held, zone apexes included.
+    pub const fn names(&self) -> usize {
+        self.names
+    }
+
+    /// The local zones, the most specific first.
+    pub fn zones(&self) -> &[ZoneSoa] {
+        &self.zones
+    }
+
+    /// Whether names of ours that no record covers are forwarded.
+    pub const fn forwards_own_missing(&self) -> bool {
+        self.forward_own_missing
+    }
+
+    /// Bytes of memory held by the table.
+    pub fn memory_bytes(&self) -> usize {
+        self.table.memory_bytes()
+    }
+
+    /// The entry of `qname`, if the name exists here (a marker counts not).
+    #[inline]
+    pub fn find(&self, qname: &FoldedName) -> Option<Entry<'_>> {
+        self.table.find(qname.as_wire()).filter(|entry| entry.flags().exists())
+    }
+}
+
+impl<'s> Tree for &'s Snapshot {
+    type Node = Entry<'s>;
+
+    #[inline]
+    fn get(&self, name: &[u8]) -> Option<Entry<'s>> {
+        self.table.find(name)
+    }
+
+    #[inline]
+    fn flags(&self, node: Entry<'s>) -> NodeFlags {
+        node.flags()
+    }
+
+    #[inline]
+    fn depths(&self) -> u64 {
+        self.depths
     }
 }

@@ -28,14 +28,12 @@ enum Field {
 const fn layout(rtype: Rtype) -> Option<&'static [Field]> {
     use Field::{Fixed, Name};
     match rtype {
-        Rtype::NS | Rtype::CNAME | Rtype::PTR | Rtype::DNAME => Some(&[Name]),
+        // MD, MF, MB, MG and MR, obsolete, are of RFC 1035 too; so is MINFO (14).
+        Rtype::NS | Rtype::CNAME | Rtype::PTR | Rtype::DNAME | Rtype(3 | 4 | 7 | 8 | 9) => Some(&[Name]),
         Rtype::SOA => Some(&[Name, Name, Fixed(20)]),
         Rtype::MX | Rtype::AFSDB | Rtype::KX => Some(&[Fixed(2), Name]),
-        Rtype::RP => Some(&[Name, Name]),
+        Rtype::RP | Rtype(14) => Some(&[Name, Name]),
         Rtype::SRV => Some(&[Fixed(6), Name]),
-        // MD, MF, MB, MG, MR and MINFO, obsolete, are of RFC 1035 too.
-        Rtype(3 | 4 | 7 | 8 | 9) => Some(&[Name]),
-        Rtype(14) => Some(&[Name, Name]),
         _ => None,
     }
 }

@@ -1,0 +1,4 @@
+//! Support for the tests: what several of them need.
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part")]
+
+pub mod estate;
