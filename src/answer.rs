@@ -125,16 +125,23 @@ pub fn error(
 /// Our whole answer for `name`, as a message with that question; `None` where
 /// [`answer`] misses. For the splice and for `explain`.
 pub fn answer_name(name: &Name, qtype: Rtype, snapshot: &Snapshot) -> Option<(Outcome, Vec<u8>)> {
-    answer_wire(name.as_wire(), qtype, snapshot, 0)
+    answer_wire(name.as_wire(), qtype, snapshot, 0, usize::from(u16::MAX))
 }
 
-fn answer_wire(name: &[u8], qtype: Rtype, snapshot: &Snapshot, depth: u8) -> Option<(Outcome, Vec<u8>)> {
-    let mut buf = vec![0; usize::from(u16::MAX)];
+/// [`answer_name`] for a wire-form name, in at most `room` bytes.
+fn answer_wire(
+    name: &[u8],
+    qtype: Rtype,
+    snapshot: &Snapshot,
+    depth: u8,
+    room: usize,
+) -> Option<(Outcome, Vec<u8>)> {
+    let mut buf = vec![0; room.max(HEADER_LEN + 512)];
     let question = [&[0, 0, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0], name, &qtype.0.to_be_bytes(), &[0, 1]].concat();
     buf.get_mut(..question.len())?.copy_from_slice(&question);
     let query = Query::parse(&question).ok()?;
     let context = Context { transport: Transport::Tcp, udp_size: 1232 };
-    let mut out = Response::new(&mut buf, usize::from(u16::MAX));
+    let mut out = Response::new(&mut buf, room);
     let outcome = Answer { query: &query, context: &context, snapshot, depth }.answer(&mut out);
     if matches!(outcome, Outcome::Miss(_)) {
         return None;
@@ -287,7 +294,7 @@ impl Answer<'_> {
     ) -> Outcome {
         let is_chain_alone = matches!(self.query.qtype, Rtype::CNAME | Rtype::ANY);
         let next = (self.depth < MAX_DEPTH && !is_chain_alone)
-            .then(|| answer_wire(target, self.query.qtype, self.snapshot, self.depth + 1))
+            .then(|| answer_wire(target, self.query.qtype, self.snapshot, self.depth + 1, out.limit()))
             .flatten();
         let Some((outcome, message)) = next else {
             self.finish(Rcode::NOERROR, authoritative, None, out);
@@ -316,6 +323,9 @@ impl Answer<'_> {
             let fixed = message.get(record.ttl_at - 4..record.ttl_at + 4).unwrap_or_default();
             let rest = [fixed, &(data.len() as u16).to_be_bytes(), &data].concat();
             out.push_record(owner.get(..len).unwrap_or_default(), &rest, record.section, self.has_opt());
+        }
+        if parsed.flags().has(Flags::TC) {
+            out.set_truncated();
         }
     }
 

@@ -291,11 +291,25 @@ pub struct FoldedName {
 }
 
 impl FoldedName {
+    /// The root, to read into.
+    pub const ROOT: Self = Self { buf: [0; 256], len: 1, labels: 0, tail: 0 };
+
     /// Reads an uncompressed name from the start of `bytes`. Returns it and
-    /// the offset behind it; `None` if it is cut off, too long or holds a
-    /// pointer (which no QNAME may: RFC 9619 leaves one question, first).
+    /// the offset behind it; `None` as [`Self::read`].
     #[inline]
     pub fn parse(bytes: &[u8]) -> Option<(Self, usize)> {
+        let mut name = Self::ROOT;
+        let end = name.read(bytes)?;
+        Some((name, end))
+    }
+
+    /// Reads an uncompressed name from the start of `bytes` into `self`.
+    /// Returns the offset behind it; `None` if it is cut off, too long or
+    /// holds a pointer (which the first name of a message cannot).
+    ///
+    /// In place, since moving the buffer would cost more than all the rest.
+    #[inline]
+    pub fn read(&mut self, bytes: &[u8]) -> Option<usize> {
         let mut at = 0usize;
         let mut labels = 0u8;
         let mut tail = 0u64;
@@ -315,13 +329,19 @@ impl FoldedName {
             labels += 1;
         }
         let len = at + 1;
-        let mut buf = [0u8; 256];
-        buf.get_mut(..len)?.copy_from_slice(bytes.get(..len)?);
-        for chunk in buf.chunks_exact_mut(8).take(len.div_ceil(8)) {
-            let word = u64::from_le_bytes(chunk.try_into().ok()?);
-            chunk.copy_from_slice(&lower8(word).to_le_bytes());
+        let from = bytes.get(..len)?;
+        for (place, word) in self.buf.as_chunks_mut::<8>().0.iter_mut().zip(from.as_chunks::<8>().0) {
+            *place = lower8(u64::from_le_bytes(*word)).to_le_bytes();
         }
-        Some((Self { buf, len, labels, tail }, len))
+        // The last eight bytes again, for those that fill no word.
+        match (self.buf.get_mut(len.wrapping_sub(8)..len), from.last_chunk::<8>()) {
+            (Some(place), Some(word)) => {
+                place.copy_from_slice(&lower8(u64::from_le_bytes(*word)).to_le_bytes());
+            }
+            _ => self.buf.iter_mut().zip(from).for_each(|(place, byte)| *place = byte.to_ascii_lowercase()),
+        }
+        (self.len, self.labels, self.tail) = (len, labels, tail);
+        Some(len)
     }
 
     /// The wire form, lower case, root label included.

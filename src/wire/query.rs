@@ -3,8 +3,8 @@
 use super::edns::Edns;
 use super::header::{self, Flags, HEADER_LEN, Opcode};
 use super::name::FoldedName;
+use super::read_u32;
 use super::types::{Class, Rcode, Rtype};
-use super::{read_u16, read_u32};
 
 /// A well-formed standard query.
 ///
@@ -65,7 +65,29 @@ impl DropReason {
 }
 
 impl Query {
+    /// A query for the root, to read into.
+    pub const EMPTY: Self = Self {
+        id: 0,
+        flags: Flags(0),
+        qname: FoldedName::ROOT,
+        qtype: Rtype(0),
+        qclass: Class(0),
+        question_end: HEADER_LEN,
+        edns: None,
+    };
+
     /// Parses a message from a client.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn parse(datagram: &[u8]) -> Result<Self, Reject> {
+        let mut query = Self::EMPTY;
+        query.read(datagram)?;
+        Ok(query)
+    }
+
+    /// Reads a message from a client into `self`, so that a worker keeps one
+    /// query and moves none. After an error `self` holds nothing of use.
     ///
     /// # Errors
     /// [`Reject::Drop`] for what must not be answered; [`Reject::Respond`]
@@ -74,38 +96,45 @@ impl Query {
     /// OPT with a name), BADVERS for EDNS versions above 0. Bytes after the
     /// last record are ignored, as BIND and Unbound do.
     #[inline]
-    pub fn parse(datagram: &[u8]) -> Result<Self, Reject> {
-        let (Some(id), Some(flags), Some(counts)) =
-            (header::id(datagram), header::flags(datagram), header::counts(datagram))
-        else {
+    pub fn read(&mut self, datagram: &[u8]) -> Result<(), Reject> {
+        let Some((header, rest)) = datagram.split_first_chunk::<HEADER_LEN>() else {
             return Err(Reject::Drop(DropReason::Short));
         };
-        if flags.has(Flags::QR) {
+        let [id0, id1, flags0, flags1, qd0, qd1, an0, an1, ns0, ns1, ar0, ar1] = *header;
+        self.id = u16::from_be_bytes([id0, id1]);
+        self.flags = Flags(u16::from_be_bytes([flags0, flags1]));
+        if self.flags.has(Flags::QR) {
             return Err(Reject::Drop(DropReason::Response));
         }
-        if flags.opcode() != Opcode::QUERY {
+        if self.flags.opcode() != Opcode::QUERY {
             return Err(reject(Rcode::NOTIMP, HEADER_LEN, None));
         }
-        if counts.question != 1 {
-            return Err(reject(Rcode::FORMERR, HEADER_LEN, None));
+        let malformed = reject(Rcode::FORMERR, HEADER_LEN, None);
+        if [qd0, qd1] != [0, 1] {
+            return Err(malformed);
         }
-        let Some((qname, name_len)) = datagram.get(HEADER_LEN..).and_then(FoldedName::parse) else {
-            return Err(reject(Rcode::FORMERR, HEADER_LEN, None));
-        };
-        let type_at = HEADER_LEN + name_len;
-        let (Some(qtype), Some(qclass)) = (read_u16(datagram, type_at), read_u16(datagram, type_at + 2))
+        let Some(name_len) = self.qname.read(rest) else { return Err(malformed) };
+        let Some([type0, type1, class0, class1]) = rest.get(name_len..).and_then(|rest| rest.first_chunk())
         else {
-            return Err(reject(Rcode::FORMERR, HEADER_LEN, None));
+            return Err(malformed);
         };
-        let question_end = type_at + 4;
-        if counts.answer != 0 {
-            return Err(reject(Rcode::FORMERR, question_end, None));
+        self.qtype = Rtype(u16::from_be_bytes([*type0, *type1]));
+        self.qclass = Class(u16::from_be_bytes([*class0, *class1]));
+        self.question_end = HEADER_LEN + name_len + 4;
+        if [an0, an1] != [0, 0] {
+            return Err(reject(Rcode::FORMERR, self.question_end, None));
         }
-        let mut edns = None;
-        if counts.additional != 0 || counts.authority != 0 {
-            edns = additional(datagram, question_end, counts)?;
-        }
-        Ok(Self { id, flags, qname, qtype: Rtype(qtype), qclass: Class(qclass), question_end, edns })
+        self.edns = match [ns0, ns1, ar0, ar1] {
+            [0, 0, 0, 0] => None,
+            // The usual query: one record, and it is the OPT.
+            [0, 0, 0, 1] if is_opt(datagram, self.question_end) => {
+                let opt = Edns::parse(datagram, self.question_end + 1);
+                let (edns, _) = opt.ok_or(reject(Rcode::FORMERR, self.question_end, None))?;
+                Some(check_version(edns, self.question_end)?)
+            }
+            _ => additional(datagram, self.question_end)?,
+        };
+        Ok(())
     }
 
     /// Recursion desired.
@@ -120,14 +149,10 @@ const fn reject(rcode: Rcode, question_end: usize, edns: Option<Edns>) -> Reject
 }
 
 /// Finds the OPT among the records behind the question.
-#[inline]
-fn additional(datagram: &[u8], question_end: usize, counts: header::Counts) -> Result<Option<Edns>, Reject> {
+#[inline(never)]
+fn additional(datagram: &[u8], question_end: usize) -> Result<Option<Edns>, Reject> {
     let malformed = reject(Rcode::FORMERR, question_end, None);
-    // The usual query: one record, and it is the OPT.
-    if counts.additional == 1 && counts.authority == 0 && is_opt(datagram, question_end) {
-        let (edns, _) = Edns::parse(datagram, question_end + 1).ok_or(malformed)?;
-        return check_version(edns, question_end).map(Some);
-    }
+    let counts = header::counts(datagram).ok_or(malformed)?;
     let mut at = question_end;
     let mut edns = None;
     for index in 0..u32::from(counts.authority) + u32::from(counts.additional) {

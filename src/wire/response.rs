@@ -62,6 +62,12 @@ impl<'b> Response<'b> {
         self.limit = limit.min(self.buf.len());
     }
 
+    /// The largest length that the message may reach.
+    #[inline]
+    pub const fn limit(&self) -> usize {
+        self.limit
+    }
+
     /// Bytes written so far.
     #[inline]
     pub const fn len(&self) -> usize {
@@ -78,6 +84,11 @@ impl<'b> Response<'b> {
     #[inline]
     pub const fn is_truncated(&self) -> bool {
         self.truncated
+    }
+
+    /// Records that belong here were left out elsewhere already.
+    pub fn set_truncated(&mut self) {
+        self.truncated = true;
     }
 
     /// The message so far.

@@ -1,0 +1,98 @@
+//! The record sets and queries of the benches.
+#![allow(dead_code, unreachable_pub, reason = "each bench uses its own part")]
+
+use hubdns::answer::{Context, Outcome, Transport, answer};
+use hubdns::snapshot::Snapshot;
+use hubdns::snapshot::model::{Alias, AnswerOptions, RecordSet, Rrset, Soa, Zone, ZonePolicy};
+use hubdns::wire::{Name, Query, Response, Rtype};
+
+/// The sizes that are measured, in owner names.
+pub const SIZES: [usize; 4] = [16, 2_000, 100_000, 1_000_000];
+
+/// An estate of `names` owner names: for each registry a public name in front
+/// of a private-link name, for login and data endpoint.
+pub fn record_set(names: usize) -> RecordSet {
+    let mut set = RecordSet::default();
+    let mut rrsets = Vec::with_capacity(names / 2);
+    for index in 0..names / 4 {
+        for middle in ["", "westeurope.data."] {
+            let owner = name(&format!("reg{index}.{middle}privatelink.azurecr.io"));
+            let address = [10, (index >> 16) as u8, (index >> 8) as u8, index as u8];
+            rrsets.push(Rrset {
+                owner: owner.clone(),
+                rtype: Rtype::A,
+                ttl: 10,
+                rdatas: vec![Box::new(address)],
+            });
+            let public = name(&format!("reg{index}.{middle}azurecr.io"));
+            set.aliases.push(Alias { public, target: owner });
+        }
+        set.own.push(name(&format!("reg{index}.azurecr.io")));
+    }
+    let apex = name("privatelink.azurecr.io");
+    set.zones.push(Zone { apex, soa: Soa::azure(), policy: ZonePolicy::FallThrough, rrsets });
+    set
+}
+
+/// The options of a default configuration.
+pub fn options() -> AnswerOptions {
+    let suffixes = ["azurecr.io", "azurecr.us", "azurecr.cn"].map(name).to_vec();
+    let special = ["localhost", "invalid", "onion", "resolver.arpa"].map(|apex| {
+        let apex = name(apex);
+        Zone { soa: Soa::locally_served(&apex), apex, policy: ZonePolicy::Authoritative, rrsets: Vec::new() }
+    });
+    AnswerOptions { flat: false, forward_own_missing: false, suffixes, special: special.to_vec() }
+}
+
+/// The snapshot of that many names.
+pub fn snapshot(names: usize) -> Snapshot {
+    Snapshot::build(&record_set(names), &options(), 1)
+}
+
+/// A name.
+pub fn name(text: &str) -> Name {
+    text.parse().expect("a name")
+}
+
+/// A query in wire form.
+pub fn query(qname: &str, qtype: Rtype, edns: bool) -> Vec<u8> {
+    let mut bytes = vec![0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, u8::from(edns)];
+    bytes.extend_from_slice(name(qname).as_wire());
+    bytes.extend_from_slice(&qtype.0.to_be_bytes());
+    bytes.extend_from_slice(&[0, 1]);
+    if edns {
+        bytes.extend_from_slice(&[0, 0, 41, 4, 0xd0, 0, 0, 0, 0, 0, 0]);
+    }
+    bytes
+}
+
+/// The kinds of questions that are measured, for registry number `index`.
+pub fn questions(index: usize) -> [(&'static str, Vec<u8>); 6] {
+    let public = format!("reg{index}.azurecr.io");
+    let mut malformed = query(&public, Rtype::A, false);
+    malformed.truncate(20);
+    [
+        ("hit", query(&public, Rtype::A, false)),
+        ("hit_edns", query(&public, Rtype::A, true)),
+        ("nodata", query(&public, Rtype::AAAA, true)),
+        ("miss", query("www.example.org", Rtype::A, true)),
+        ("own_missing", query(&format!("reg{index}.eastus.data.azurecr.io"), Rtype::A, true)),
+        ("reject", malformed),
+    ]
+}
+
+/// What a packet worker does with one datagram: parse and answer in place.
+/// Returns the length of the response, 0 for a miss or a reject.
+#[inline(never)]
+pub fn packet(query: &mut Query, buf: &mut [u8], len: usize, snapshot: &Snapshot) -> usize {
+    let Some(datagram) = buf.get(..len) else { return 0 };
+    if query.read(datagram).is_err() {
+        return 0;
+    }
+    let context = Context { transport: Transport::Udp, udp_size: 1232 };
+    let mut out = Response::new(buf, 4096);
+    match answer(query, &context, snapshot, &mut out) {
+        Outcome::Miss(_) => 0,
+        Outcome::Hit(_) | Outcome::Leads => out.len(),
+    }
+}
