@@ -1,6 +1,32 @@
 //! The validated configuration. Every value in it is possible and every
-//! default is filled in; `file.rs` mirrors the TOML, `validate.rs` makes one
-//! of the other.
+//! default is filled in.
+//!
+//! ```text
+//! TOML ─▶ schema, value: read by key ─▶ file::ConfigFile ─▶ validate ─▶ Config
+//!                  └─────────── error::Report: all problems ───┘
+//! ```
+//!
+//! Three types for three stages: text, [`Config`], and whatever a part makes of
+//! it at run time. One definition (`file.rs`) holds the keys, their defaults,
+//! ranges and documentation.
+
+mod advice;
+mod error;
+mod file;
+mod keys;
+mod load;
+mod rdata;
+mod schema;
+mod special;
+mod summary;
+mod validate;
+mod value;
+
+pub use advice::advice;
+pub use error::{ConfigError, OVERRIDES, Problem};
+pub use keys::{KeyDoc, keys, keys_table};
+pub use load::Overrides;
+pub use summary::summary;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -190,6 +216,11 @@ pub enum Source {
         name: String,
         /// A file, or a directory of `*.json`.
         path: PathBuf,
+    },
+    /// The example estate that is part of the program, read as [`Source::AzJson`] reads files.
+    Example {
+        /// The source's name in logs and metrics.
+        name: String,
     },
 }
 

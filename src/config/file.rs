@@ -1,0 +1,273 @@
+//! The configuration file as it is written: one struct per TOML table, every
+//! key with its type, range, default and meaning, each exactly once.
+//!
+//! Nothing here knows whether values fit each other: `validate` does. What the
+//! comments say is also what [`keys`](super::keys()) returns and what
+//! `config/hubdns.toml` is compared with.
+#![expect(clippy::struct_field_names, reason = "the unit is a part of each key")]
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+
+use crate::wire::{Name, Rtype};
+
+use super::schema::table;
+use super::value::{Cloud, UpstreamAddress};
+use super::{AnswerMode, Denied, LogFormat, OwnMissing};
+
+table! {
+    /// The whole file.
+    struct ConfigFile {
+        /// Listeners and workers.
+        server: ServerTable = {};
+        /// DNS over UDP.
+        udp: UdpTable = {};
+        /// DNS over TCP.
+        tcp: TcpTable = {};
+        /// Admin HTTP.
+        admin: AdminTable = {};
+        /// Logs.
+        log: LogTable = {};
+        /// Which names are answered, and how.
+        names: NamesTable = {};
+        /// Which networks count.
+        scope: ScopeTable = {};
+        /// Where records come from.
+        sources: SourcesTable = {};
+        /// Groups of upstreams.
+        upstreams: Vec<UpstreamTable> = [];
+        /// Forwarding.
+        forward: ForwardTable = {};
+        /// The response cache.
+        cache: CacheTable = {};
+    }
+
+    /// Listeners and workers.
+    struct ServerTable {
+        /// Addresses and ports for DNS over UDP and TCP. `0.0.0.0` and `[::]` stand for every
+        /// address of the host; name addresses one by one where another resolver holds port 53 on
+        /// loopback (`systemd-resolved` does).
+        listen: Vec<SocketAddr> = ["0.0.0.0:53", "[::]:53"];
+        /// Packet workers, each a thread pinned to a core; 0 starts one per core.
+        workers: usize = 0, in 0..=1024;
+        /// Prefixes that may ask. The default admits loopback and the private ranges of RFC 1918,
+        /// RFC 4193 and RFC 4291 (link-local), nobody else.
+        allow: Vec<IpNet> = ["127.0.0.0/8", "::1/128", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7", "fe80::/10"];
+        /// What all others get: `refuse` sends REFUSED with EDE 18, `drop` sends nothing.
+        denied: Denied = "refuse";
+        /// Directory for the published record sets, from which the next start answers.
+        state_dir: PathBuf = "/var/lib/hubdns";
+        /// Unix socket for `hubdns records` and `hubdns explain`; empty for none.
+        control_socket: PathBuf = "/run/hubdns/control.sock";
+        /// How long SIGTERM waits for queries in flight, in seconds.
+        drain_seconds: u32 = 5, in 0..=300;
+    }
+
+    /// DNS over UDP.
+    struct UdpTable {
+        /// Largest response by UDP, in bytes; more goes by TCP. 1232 crosses every path without
+        /// fragments (RFC 9715 recommends at most 1400).
+        max_bytes: u16 = 1232, in 512..=4096;
+    }
+
+    /// DNS over TCP (RFC 7766).
+    struct TcpTable {
+        /// Connections in all; further ones are closed at once.
+        max_connections: usize = 1024, in 1..=1_000_000;
+        /// Connections per client address. A few corporate resolvers may be all the clients there
+        /// are, so this is no small number.
+        max_connections_per_client: usize = 256, in 1..=1_000_000;
+        /// Queries in flight per connection; further ones are read when these are answered.
+        max_queries_per_connection: usize = 64, in 1..=65_535;
+        /// A connection without traffic is closed after this, in seconds.
+        idle_timeout_seconds: u32 = 10, in 1..=3600;
+        /// Every connection is closed after this, once idle, in seconds.
+        total_timeout_seconds: u32 = 600, in 1..=86_400;
+    }
+
+    /// Admin HTTP: `/metrics`, `/livez`, `/readyz`.
+    struct AdminTable {
+        /// Addresses and ports to listen on; an empty list switches it off.
+        listen: Vec<SocketAddr> = ["127.0.0.1:9153"];
+        /// Prefixes that may scrape and look.
+        allow: Vec<IpNet> = ["127.0.0.0/8", "::1/128"];
+    }
+
+    /// Logs, on standard error.
+    struct LogTable {
+        /// `text` for people, `json` for machines.
+        format: LogFormat = "text";
+        /// The least level that is logged (`off`, `error`, `warn`, `info`, `debug`, `trace`), also
+        /// per module: `info,hubdns::sync=debug`. Release builds have no `trace`.
+        level: String = "info";
+    }
+
+    /// Which names are answered, and how.
+    struct NamesTable {
+        /// Azure clouds whose registries are answered: `public` (azurecr.io), `us-government`
+        /// (azurecr.us), `china` (azurecr.cn).
+        clouds: Vec<Cloud> = ["public", "us-government", "china"];
+        /// Further private zones whose records are served; those of the clouds are served anyway.
+        zones: Vec<Name> = [];
+        /// Answer for a registry's public name: `chain` gives a CNAME to the private-link name and
+        /// its addresses, `flat` the addresses alone.
+        answer: AnswerMode = "chain";
+        /// Answer for a name of our own registries that no record covers, such as that of a new
+        /// replica: `closed` denies it, `forward` asks upstream, whose public answer leaves the
+        /// private path.
+        own_missing: OwnMissing = "closed";
+        /// Login names of registries that are ours though no source shows a connection
+        /// (`contoso.azurecr.io`).
+        own_registries: Vec<Name> = [];
+        /// Smallest TTL served, in seconds.
+        ttl_floor_seconds: u32 = 0, in 0..=86_400;
+        /// Largest TTL served, in seconds.
+        ttl_cap_seconds: u32 = 86_400, in 0..=604_800;
+        /// TTL of names known from network interfaces alone, in seconds. Azure's own is 10.
+        interface_ttl_seconds: u32 = 10, in 0..=86_400;
+        /// Names answered locally by RFC.
+        special: SpecialTable = {};
+    }
+
+    /// Names answered locally by RFC, never forwarded.
+    struct SpecialTable {
+        /// Answer `localhost` with loopback addresses (RFC 6761 section 6.3).
+        localhost: bool = true;
+        /// Deny `invalid` (RFC 6761 section 6.4).
+        invalid: bool = true;
+        /// Deny `onion` (RFC 7686).
+        onion: bool = true;
+        /// Answer `resolver.arpa` with NODATA (RFC 9462 section 6.4).
+        resolver_arpa: bool = true;
+        /// Deny the reverse zones of private addresses (RFC 6303). Off by default: the corporate
+        /// resolvers or Azure hold such zones.
+        private_reverse: bool = false;
+    }
+
+    /// Which networks count.
+    struct ScopeTable {
+        /// Resource ids of the virtual networks whose private endpoints and linked zones count; an
+        /// empty list means all that the sources show.
+        vnets: Vec<String> = [];
+        /// Prefixes in which the addresses of registries must lie; others are refused. The default
+        /// is what Azure treats as private in a virtual network (RFC 1918 and the shared range
+        /// of RFC 6598) and the private range of IPv6 (RFC 4193).
+        allowed_prefixes: Vec<IpNet> = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"];
+    }
+
+    /// Where records come from. For one name static records go before network interfaces, and
+    /// those before private zones.
+    struct SourcesTable {
+        /// Records written here.
+        r#static: Vec<StaticTable> = [];
+        /// RFC 1035 master files.
+        zone_file: Vec<ZoneFileTable> = [];
+        /// Saved output of the az command line.
+        az_json: Vec<AzJsonTable> = [];
+    }
+
+    /// One RRset.
+    struct StaticTable {
+        /// Owner name: a registry's public or private-link name, or a name in `names.zones` or in
+        /// the zone of a zone file.
+        name: Name = required;
+        /// Record type, such as `A`, `AAAA`, `CNAME` or `TXT`.
+        r#type: Rtype = required;
+        /// The records' data as in a master file (RFC 1035 section 5); names in it are absolute.
+        values: Vec<String> = required;
+        /// TTL in seconds; `names.ttl_floor_seconds` and `names.ttl_cap_seconds` bound it.
+        ttl_seconds: u32 = 300, in 0..=604_800;
+    }
+
+    /// One zone from a master file.
+    struct ZoneFileTable {
+        /// Apex of the zone.
+        zone: Name = required;
+        /// The file; a relative path starts at the directory of the configuration file.
+        path: PathBuf = required;
+        /// Whether names that the zone lacks are forwarded; else they are denied.
+        fall_through: bool = false;
+    }
+
+    /// Saved output of `az ... -o json`.
+    struct AzJsonTable {
+        /// Name of the source in logs and metrics: lower-case letters, digits, `-` and `_`.
+        name: String = required;
+        /// A file, or a directory of `*.json`; a relative path starts at the directory of the
+        /// configuration file.
+        path: PathBuf = "";
+        /// Take the example estate that is part of the program, in the place of a path.
+        embedded: bool = false;
+    }
+
+    /// A group of upstreams that stand in for each other.
+    struct UpstreamTable {
+        /// Name of the group: lower-case letters, digits, `-` and `_`, other than `azure`
+        /// (168.63.129.16, which answers only inside a virtual network) and `system` (the resolvers
+        /// of the host's `/etc/resolv.conf`), which exist without being written.
+        name: String = required;
+        /// Addresses in the order in which they are asked; port 53 where none is written.
+        addresses: Vec<UpstreamAddress> = required;
+    }
+
+    /// Forwarding of the names that are not held.
+    struct ForwardTable {
+        /// Group for names that no rule covers: one of `upstreams`, `azure` or `system`.
+        default: String = "azure";
+        /// Group that is asked for names of others' registries when a private zone hides them from
+        /// the first group, as Azure's `NxDomainRedirect` does; empty for none.
+        fallback: String = "";
+        /// A client is answered within this, in milliseconds. Windows DNS gives a forwarder 3 s.
+        client_deadline_milliseconds: u32 = 2400, in 100..=30_000;
+        /// An unanswered query is sent again after this, in milliseconds.
+        resend_milliseconds: u32 = 800, in 50..=10_000;
+        /// An exchange is given up after this, in milliseconds. It may outlast the client and fill
+        /// the response cache.
+        exchange_deadline_milliseconds: u32 = 10_000, in 100..=60_000;
+        /// Questions in flight in all; further ones get SERVFAIL.
+        max_in_flight: usize = 8192, in 1..=1_000_000;
+        /// Clients that may wait for one question; further ones get SERVFAIL.
+        max_waiters: usize = 1024, in 1..=65_535;
+        /// Queries to upstreams by UDP.
+        udp: ForwardUdpTable = {};
+        /// Which names go to which group; the longest suffix wins.
+        rules: Vec<RuleTable> = [];
+    }
+
+    /// Queries to upstreams by UDP.
+    struct ForwardUdpTable {
+        /// Size in bytes of the largest response that is asked for (EDNS); more comes by TCP.
+        max_bytes: u16 = 1232, in 512..=4096;
+    }
+
+    /// Names at and below a suffix go to a group.
+    struct RuleTable {
+        /// The suffix.
+        suffix: Name = required;
+        /// Name of the group: one of `upstreams`, `azure` or `system`.
+        upstream: String = required;
+    }
+
+    /// The response cache.
+    struct CacheTable {
+        /// Memory for responses, in bytes; 0 switches the cache off.
+        max_bytes: u64 = 67_108_864, in 0..=1_099_511_627_776;
+        /// How long responses are kept.
+        ttl: CacheTtlTable = {};
+    }
+
+    /// How long responses are kept, where their TTL says less or more.
+    struct CacheTtlTable {
+        /// Shortest time for a positive answer, in seconds.
+        min_seconds: u32 = 0, in 0..=3600;
+        /// Longest time for a positive answer, in seconds.
+        max_seconds: u32 = 86_400, in 1..=604_800;
+        /// Longest time for NODATA and NXDOMAIN, in seconds (RFC 2308 section 5 recommends one to
+        /// three hours).
+        max_negative_seconds: u32 = 3600, in 0..=10_800;
+        /// Time for an upstream's SERVFAIL, in seconds (RFC 9520).
+        servfail_seconds: u32 = 5, in 1..=30;
+    }
+}
