@@ -6,6 +6,8 @@
 //! reads them. So a packet costs an uncontended add, and nothing is
 //! registered at run time.
 
+pub mod sync;
+
 /// Something with counters to show.
 pub trait Export: Send + Sync {
     /// Adds its families to `out`.

@@ -85,7 +85,7 @@ pub enum What {
 pub struct RrsetFact {
     /// Apex of the zone that holds it; for static records the zone it falls into.
     pub zone: Name,
-    /// Resource id of that zone, if it is an Azure zone.
+    /// Resource id of that zone, lower case, if it is an Azure zone.
     pub zone_id: Option<String>,
     /// The owner name.
     pub owner: Name,
@@ -106,6 +106,8 @@ pub struct RrsetFact {
 pub struct ZoneFact {
     /// The apex.
     pub apex: Name,
+    /// Resource id of the zone, lower case, if it is an Azure zone.
+    pub zone_id: Option<String>,
     /// The SOA, where the source tells it.
     pub soa: Option<Soa>,
     /// For zone files: what becomes of names that the zone lacks. `None` for Azure zones.

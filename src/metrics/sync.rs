@@ -1,0 +1,126 @@
+//! Counters of the sync. Source names and zones come from the configuration
+//! and the published set, results from an enum.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use super::{Export, Exporter};
+
+/// Upper bounds of the duration buckets, seconds.
+const BOUNDS: [f64; 8] = [0.001, 0.01, 0.1, 0.5, 1.0, 5.0, 30.0, 300.0];
+
+/// What the sync counts. The lock is held for a few additions per cycle or scrape.
+#[derive(Debug, Default)]
+pub struct SyncMetrics(Mutex<Counts>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    sources: BTreeMap<String, Source>,
+    generation: u64,
+    created: u64,
+    zones: BTreeMap<String, usize>,
+    save_failures: BTreeMap<&'static str, u64>,
+    held_back: usize,
+}
+
+#[derive(Debug, Default)]
+struct Source {
+    results: BTreeMap<&'static str, u64>,
+    last_success: u64,
+    buckets: [u64; BOUNDS.len()],
+    count: u64,
+    seconds: f64,
+}
+
+impl SyncMetrics {
+    fn with(&self, change: impl FnOnce(&mut Counts)) {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Keeps the metrics of these sources alone, each present from the start.
+    pub fn sources<'a>(&self, names: impl Iterator<Item = &'a str>) {
+        let names: Vec<&str> = names.collect();
+        self.with(|counts| {
+            counts.sources.retain(|name, _| names.contains(&name.as_str()));
+            for name in names {
+                counts.sources.entry(name.to_owned()).or_default().results.entry("ok").or_default();
+            }
+        });
+    }
+
+    /// Counts a reading: `result` is `ok` or the label of an error.
+    pub fn read(&self, source: &str, result: &'static str, took: Duration) {
+        self.with(|counts| {
+            let source = counts.sources.entry(source.to_owned()).or_default();
+            *source.results.entry(result).or_default() += 1;
+            let seconds = took.as_secs_f64();
+            for (bound, bucket) in BOUNDS.iter().zip(&mut source.buckets) {
+                *bucket += u64::from(seconds <= *bound);
+            }
+            source.count += 1;
+            source.seconds += seconds;
+        });
+    }
+
+    /// Tells when a source was last read whole.
+    pub fn last_success(&self, source: &str, at: u64) {
+        self.with(|counts| counts.sources.entry(source.to_owned()).or_default().last_success = at);
+    }
+
+    /// Tells what is published: generation, its time, RRsets by zone.
+    pub fn published(&self, generation: u64, created: u64, zones: BTreeMap<String, usize>) {
+        self.with(|counts| {
+            counts.generation = generation;
+            counts.created = created;
+            counts.zones = zones;
+        });
+    }
+
+    /// Counts a set that was not saved.
+    pub fn save_failed(&self, reason: &'static str) {
+        self.with(|counts| *counts.save_failures.entry(reason).or_default() += 1);
+    }
+
+    /// Tells how many removals are held back.
+    pub fn held_back(&self, count: usize) {
+        self.with(|counts| counts.held_back = count);
+    }
+}
+
+impl Export for SyncMetrics {
+    fn export(&self, out: &mut Exporter) {
+        let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for (name, source) in &counts.sources {
+            let label = ("source", name.as_str());
+            for (result, count) in &source.results {
+                let help = "Readings of a source, by result.";
+                out.counter("sync_cycles_total", help, &[label, ("result", result)], *count);
+            }
+            let buckets: Vec<(f64, u64)> = BOUNDS.into_iter().zip(source.buckets).collect();
+            let help = "Time that reading a source took.";
+            out.histogram("sync_duration_seconds", help, &[label], &buckets, source.count, source.seconds);
+            let help = "When a source was last read whole, Unix time; 0 for never.";
+            out.gauge("sync_last_success_timestamp_seconds", help, &[label], float(source.last_success));
+        }
+        let help = "When the published record set was made, Unix time; 0 for never.";
+        out.gauge("snapshot_created_timestamp_seconds", help, &[], float(counts.created));
+        let help = "The generation of the published record set.";
+        out.gauge("snapshot_generation", help, &[], float(counts.generation));
+        for (zone, rrsets) in &counts.zones {
+            out.gauge("snapshot_rrsets", "RRsets of a local zone.", &[("zone", zone)], float(*rrsets as u64));
+        }
+        for reason in ["io", "locked", "corrupt"] {
+            let count = counts.save_failures.get(reason).copied().unwrap_or(0);
+            let help = "Record sets that were published and not saved.";
+            out.counter("snapshot_save_failures_total", help, &[("reason", reason)], count);
+        }
+        let help = "Removals that wait for confirmation and are still served.";
+        out.gauge("sync_held_back_removals", help, &[], float(counts.held_back as u64));
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "exact below 2^53, which times and counts never reach")]
+fn float(value: u64) -> f64 {
+    value as f64
+}

@@ -1,0 +1,149 @@
+//! From listings to one record set: a pure function.
+//!
+//! Per owner name and type static entries come before interfaces, those
+//! before zones. What loses is kept as an alternative with its reason, for
+//! `hubdns records` and `hubdns explain`.
+
+mod claims;
+mod estate;
+mod select;
+mod zones;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::snapshot::model::{Alias, RecordSet, Zone};
+use crate::sources::facts::Listing;
+use crate::sources::registry_name::{RegistryName, private_zone};
+use crate::wire::{Name, Rtype};
+
+use super::memory::Memory;
+use super::note::Note;
+use super::policy::Policy;
+use super::provenance::{Entry, Provenance, Reason, Sighting};
+use estate::Estate;
+use select::{Chosen, Pool};
+
+/// What a merge yields.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Merged {
+    /// The record set.
+    pub set: RecordSet,
+    /// Where it comes from.
+    pub provenance: Provenance,
+    /// What was noticed, sorted.
+    pub notes: Vec<Note>,
+    /// The memory for the next merge.
+    pub memory: Memory,
+}
+
+/// Merges `listings`, those of better sources first.
+pub fn merge(listings: &[&Listing], policy: &Policy, memory: &Memory) -> Merged {
+    let estate = Estate::new(listings);
+    let claims = claims::collect(&estate, policy, memory);
+    let mut notes = claims.notes.clone();
+    let zones = zones::Zones::collect(&estate, policy, &mut notes);
+    let mut pool = Pool::new(policy);
+    pool.add_claims(&claims.all);
+    pool.add_rrsets(&estate, &zones, &mut notes);
+    let vouched = pool.vouched();
+    let chosen = pool.select(&mut notes);
+
+    let own = own(&claims.own, policy, memory);
+    let memory = Memory {
+        own: memory.own.union(&claims.own).cloned().collect(),
+        connections: claims.connections.clone(),
+    };
+    let mut assembly = Assembly::new(chosen);
+    assembly.aliases(vouched, &mut notes);
+    let mut provenance =
+        Provenance { listings: Provenance::heads(listings.iter().copied()), entries: assembly.entries };
+    provenance.sort();
+    let set =
+        RecordSet { zones: place(assembly.winners, &zones, policy, &own), aliases: assembly.aliases, own };
+    notes.sort();
+    notes.dedup();
+    Merged { set, provenance, notes, memory }
+}
+
+/// The registries that are ours, sorted.
+fn own(seen: &BTreeSet<Name>, policy: &Policy, memory: &Memory) -> Vec<Name> {
+    let all: BTreeSet<&Name> = seen.iter().chain(&memory.own).chain(&policy.own_registries).collect();
+    // The memory may hold names of a cloud that is no longer in force.
+    let known = |name: &&&Name| RegistryName::from_public(name, &policy.suffixes).is_some();
+    all.iter().filter(known).map(|name| (*name).clone()).collect()
+}
+
+/// The winners on their way into zones.
+struct Assembly {
+    winners: Vec<Chosen>,
+    entries: Vec<Entry>,
+    aliases: Vec<Alias>,
+}
+
+impl Assembly {
+    fn new(chosen: select::Selection) -> Self {
+        Self { winners: chosen.winners, entries: chosen.entries, aliases: Vec::new() }
+    }
+
+    /// Makes the public aliases of vouched names that have an address, and
+    /// drops what zones hold at the same names.
+    fn aliases(&mut self, vouched: BTreeMap<Name, (RegistryName, Sighting)>, notes: &mut Vec<Note>) {
+        let leads = |chosen: &Chosen| matches!(chosen.rrset.rtype, Rtype::A | Rtype::AAAA | Rtype::CNAME);
+        let held: BTreeSet<&Name> =
+            self.winners.iter().filter(|chosen| leads(chosen)).map(|chosen| &chosen.rrset.owner).collect();
+        let mut publics: BTreeMap<Name, (Name, Sighting)> = BTreeMap::new();
+        for (target, (name, sighting)) in vouched {
+            if held.contains(&target) {
+                publics.insert(name.public, (target, sighting));
+            }
+        }
+        let (hidden, kept) = std::mem::take(&mut self.winners)
+            .into_iter()
+            .partition(|chosen: &Chosen| publics.contains_key(&chosen.rrset.owner));
+        self.winners = kept;
+        for chosen in hidden {
+            select::lose(&mut self.entries, &chosen, Reason::HiddenByAlias, notes);
+        }
+        for (public, (target, sighting)) in publics {
+            let entry = Entry {
+                owner: public.clone(),
+                rtype: Rtype::CNAME,
+                winner: Some(sighting),
+                held_back: false,
+                alternatives: Vec::new(),
+            };
+            let same = |entry: &Entry| entry.owner == public && entry.rtype == Rtype::CNAME;
+            match self.entries.iter().position(same) {
+                Some(at) => self.entries[at].winner = entry.winner,
+                None => self.entries.push(entry),
+            }
+            self.aliases.push(Alias { public, target });
+        }
+    }
+}
+
+/// Puts the winners into their zones, sorted by apex and owner.
+fn place(winners: Vec<Chosen>, zones: &zones::Zones, policy: &Policy, own: &[Name]) -> Vec<Zone> {
+    let mut placed: BTreeMap<Name, Zone> = BTreeMap::new();
+    let mut ensure = |apex: &Name| {
+        if !placed.contains_key(apex) {
+            placed.insert(apex.clone(), zones.zone(apex));
+        }
+    };
+    zones.apexes().for_each(&mut ensure);
+    for chosen in &winners {
+        ensure(&chosen.apex);
+    }
+    // Names of ours that are missing are denied with the SOA of their zone.
+    for suffix in &policy.suffixes {
+        if own.iter().any(|name| name.is_at_or_below(suffix)) {
+            private_zone(suffix).iter().for_each(&mut ensure);
+        }
+    }
+    for chosen in winners {
+        if let Some(zone) = placed.get_mut(&chosen.apex) {
+            zone.rrsets.push(chosen.rrset);
+        }
+    }
+    placed.into_values().collect()
+}

@@ -1,0 +1,332 @@
+//! The state directory: every published set, a few generations deep.
+//!
+//! ```text
+//! generation-00000042.set          magic line, JSON header line, postcard
+//! generation-00000042.facts.json   listings, memory and provenance
+//! lock                             held by the one daemon that saves here
+//! ```
+//!
+//! A file appears whole or not at all: random temporary name in the same
+//! directory, write, fsync, rename, fsync the directory. The set alone is
+//! enough to answer; facts that are missing or broken cost provenance and the
+//! last good listings of sources that fail, no answers.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::memory::Memory;
+use super::provenance::Provenance;
+use crate::snapshot::model::RecordSet;
+use crate::sources::facts::Listing;
+
+/// Generations that are kept.
+const KEEP: usize = 5;
+/// The first line of a set's file.
+const MAGIC: &str = "hubdns record set";
+/// The version of both files.
+const FORMAT: u32 = 1;
+/// Longest header line that is believed, bytes.
+const MAX_HEADER: usize = 4096;
+const PREFIX: &str = "generation-";
+const TEMPORARY: &str = ".hubdns-";
+
+/// Why something was not saved, or a saved file does not count.
+#[derive(Debug, thiserror::Error)]
+pub enum PersistError {
+    /// The system refused.
+    #[error("cannot {what} {}", path.display())]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Another process holds the lock.
+    #[error("another hubdns saves into {}", path.display())]
+    Locked {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// A file is not what it should be.
+    #[error("{} does not count: {reason}", path.display())]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl PersistError {
+    /// The label for metrics.
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Self::Io { .. } => "io",
+            Self::Locked { .. } => "locked",
+            Self::Corrupt { .. } => "corrupt",
+        }
+    }
+
+    fn io<'a>(what: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> Self + use<'a> {
+        move |source| Self::Io { what, path: path.to_owned(), source }
+    }
+}
+
+/// The second line of a set's file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Header {
+    /// The version of the format.
+    pub format: u32,
+    /// The generation.
+    pub generation: u64,
+    /// When it was published first, Unix seconds.
+    pub created: u64,
+    /// What wrote it.
+    pub origin: String,
+    /// Digest of the bytes behind this line, hexadecimal.
+    pub sha256: String,
+    /// Their number.
+    pub length: u64,
+}
+
+/// What is saved beside a set.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Facts {
+    /// The last complete listing of each source.
+    pub listings: Vec<Listing>,
+    /// The memory of the merge.
+    pub memory: Memory,
+    /// Where the set comes from.
+    pub provenance: Provenance,
+}
+
+/// A saved set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Saved {
+    /// The header of its file.
+    pub header: Header,
+    /// The set.
+    pub set: RecordSet,
+    /// What was saved beside it, if that is whole.
+    pub facts: Option<Facts>,
+}
+
+/// The newest good set of a directory, and what was wrong with newer files.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    /// The set.
+    pub saved: Option<Saved>,
+    /// Files that do not count.
+    pub problems: Vec<PersistError>,
+    /// The highest generation that any file name tells: new ones lie above it.
+    pub highest: u64,
+}
+
+/// Loads the newest good set under `directory`. A directory that does not
+/// exist holds none. Needs no lock: for the daemon's start and the command line.
+pub fn load(directory: &Path) -> Loaded {
+    let mut loaded = Loaded::default();
+    let generations = match generations(directory) {
+        Ok(generations) => generations,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return loaded,
+        Err(error) => {
+            loaded.problems.push(PersistError::io("read", directory)(error));
+            return loaded;
+        }
+    };
+    loaded.highest = generations.last().copied().unwrap_or(0);
+    for generation in generations.into_iter().rev() {
+        match load_set(directory, generation) {
+            Ok((header, set)) => {
+                let facts = load_facts(directory, generation);
+                let facts = facts.map_err(|problem| loaded.problems.push(problem)).ok();
+                loaded.saved = Some(Saved { header, set, facts });
+                break;
+            }
+            Err(problem) => loaded.problems.push(problem),
+        }
+    }
+    loaded
+}
+
+/// The generations that have a set's file, smallest first.
+fn generations(directory: &Path) -> io::Result<Vec<u64>> {
+    let mut found = Vec::new();
+    for entry in directory.read_dir()? {
+        let name = entry?.file_name();
+        let number = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.strip_suffix(".set"));
+        found.extend(number.and_then(|number| number.parse::<u64>().ok()));
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+fn set_path(directory: &Path, generation: u64) -> PathBuf {
+    directory.join(format!("{PREFIX}{generation:08}.set"))
+}
+
+fn facts_path(directory: &Path, generation: u64) -> PathBuf {
+    directory.join(format!("{PREFIX}{generation:08}.facts.json"))
+}
+
+fn load_set(directory: &Path, generation: u64) -> Result<(Header, RecordSet), PersistError> {
+    let path = set_path(directory, generation);
+    let bytes = fs::read(&path).map_err(PersistError::io("read", &path))?;
+    let corrupt = |reason: &str| PersistError::Corrupt { path: path.clone(), reason: reason.to_owned() };
+    let rest = bytes
+        .strip_prefix(MAGIC.as_bytes())
+        .and_then(|rest| rest.strip_prefix(b"\n"))
+        .ok_or_else(|| corrupt("it does not start like a record set"))?;
+    let end = rest.iter().take(MAX_HEADER).position(|byte| *byte == b'\n');
+    let (line, body) = end
+        .and_then(|end| Some((rest.get(..end)?, rest.get(end + 1..)?)))
+        .ok_or_else(|| corrupt("its header is cut off"))?;
+    let header: Header = serde_json::from_slice(line).map_err(|_| corrupt("its header is malformed"))?;
+    if header.format != FORMAT {
+        return Err(corrupt(&format!("it has format {}, not {FORMAT}", header.format)));
+    }
+    if header.generation != generation {
+        return Err(corrupt("its name and its header tell different generations"));
+    }
+    if header.length != body.len() as u64 {
+        return Err(corrupt(&format!("it has {} of {} bytes", body.len(), header.length)));
+    }
+    if header.sha256 != digest(body) {
+        return Err(corrupt("its digest is wrong"));
+    }
+    let set = postcard::from_bytes(body).map_err(|_| corrupt("its records cannot be decoded"))?;
+    Ok((header, set))
+}
+
+fn load_facts(directory: &Path, generation: u64) -> Result<Facts, PersistError> {
+    let path = facts_path(directory, generation);
+    let bytes = fs::read(&path).map_err(PersistError::io("read", &path))?;
+    serde_json::from_slice(&bytes)
+        .map_err(|error| PersistError::Corrupt { path: path.clone(), reason: error.to_string() })
+}
+
+fn digest(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    Sha256::digest(bytes).iter().fold(String::with_capacity(64), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// The directory that this process saves into.
+#[derive(Debug)]
+pub struct StateDir {
+    path: PathBuf,
+    /// Held until the process ends.
+    _lock: File,
+}
+
+impl StateDir {
+    /// Takes the directory, making it if need be. Fails if it cannot be
+    /// written or another process has it; the daemon then runs without saving.
+    pub fn open(path: &Path) -> Result<Self, PersistError> {
+        fs::create_dir_all(path).map_err(PersistError::io("make", path))?;
+        let lock_path = path.join("lock");
+        let lock = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&lock_path)
+            .map_err(PersistError::io("open", &lock_path))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(PersistError::Locked { path: path.to_owned() }),
+            Err(TryLockError::Error(source)) => return Err(PersistError::io("lock", &lock_path)(source)),
+        }
+        let state = Self { path: path.to_owned(), _lock: lock };
+        state.sweep();
+        Ok(state)
+    }
+
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Saves a set with its facts, and forgets the oldest.
+    pub fn save(
+        &self,
+        generation: u64,
+        created: u64,
+        set: &RecordSet,
+        facts: &Facts,
+    ) -> Result<(), PersistError> {
+        let path = set_path(&self.path, generation);
+        let body = postcard::to_stdvec(set).map_err(|error| PersistError::Corrupt {
+            path: path.clone(),
+            reason: format!("it cannot be encoded: {error}"),
+        })?;
+        let header = Header {
+            format: FORMAT,
+            generation,
+            created,
+            origin: concat!("hubdns ", env!("CARGO_PKG_VERSION")).to_owned(),
+            sha256: digest(&body),
+            length: body.len() as u64,
+        };
+        // Facts first: a set that appears has its facts beside it.
+        self.save_facts(generation, facts)?;
+        self.write(&path, |out| {
+            writeln!(out, "{MAGIC}")?;
+            serde_json::to_writer(&mut *out, &header)?;
+            out.write_all(b"\n")?;
+            out.write_all(&body)
+        })?;
+        self.prune();
+        Ok(())
+    }
+
+    /// Saves the facts beside a set that is already there.
+    pub fn save_facts(&self, generation: u64, facts: &Facts) -> Result<(), PersistError> {
+        let path = facts_path(&self.path, generation);
+        self.write(&path, |out| Ok(serde_json::to_writer(out, facts)?))
+    }
+
+    fn write(
+        &self,
+        path: &Path,
+        content: impl FnOnce(&mut BufWriter<&File>) -> io::Result<()>,
+    ) -> Result<(), PersistError> {
+        let io = |what| PersistError::io(what, path);
+        let file =
+            tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(&self.path).map_err(io("create"))?;
+        let mut out = BufWriter::new(file.as_file());
+        content(&mut out).and_then(|()| out.flush()).map_err(io("write"))?;
+        drop(out);
+        // Load-bearing: without it a crash may leave the new name with old or no bytes.
+        file.as_file().sync_all().map_err(io("sync"))?;
+        file.persist(path).map_err(|error| io("rename")(error.error))?;
+        // The rename itself is durable only once the directory is.
+        File::open(&self.path).and_then(|directory| directory.sync_all()).map_err(io("sync the directory of"))
+    }
+
+    /// Removes all but the newest generations. What cannot be removed stays.
+    fn prune(&self) {
+        let Ok(generations) = generations(&self.path) else { return };
+        for generation in generations.iter().rev().skip(KEEP) {
+            let _ = fs::remove_file(set_path(&self.path, *generation));
+            let _ = fs::remove_file(facts_path(&self.path, *generation));
+        }
+    }
+
+    /// Removes temporary files of a process that was killed while it wrote.
+    fn sweep(&self) {
+        let Ok(entries) = self.path.read_dir() else { return };
+        for entry in entries.flatten() {
+            if entry.file_name().as_encoded_bytes().starts_with(TEMPORARY.as_bytes()) {
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+    }
+}

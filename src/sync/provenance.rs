@@ -1,0 +1,242 @@
+//! Where each record comes from, and what else was on offer.
+//!
+//! Kept beside the record set and not in it: the set is what is answered and
+//! compared, and a new time of reading is no change of it.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::sources::facts::{Listing, ListingId, SourceKind};
+use crate::wire::{Name, Rtype};
+
+/// The origins of a whole record set.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Provenance {
+    /// The listings that were merged; a [`Sighting`] names one by its index.
+    pub listings: Vec<ListingInfo>,
+    /// What is known of each owner name and type, in that order. Public
+    /// aliases stand among them as CNAME.
+    pub entries: Vec<Entry>,
+}
+
+/// A listing without its facts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListingInfo {
+    /// Which listing.
+    pub id: ListingId,
+    /// The kind of its source.
+    pub kind: SourceKind,
+    /// When it was read, Unix seconds.
+    pub read_at: u64,
+}
+
+/// One owner name and type.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// The owner name.
+    pub owner: Name,
+    /// The type.
+    pub rtype: Rtype,
+    /// What is served; `None` if everything on offer was refused.
+    pub winner: Option<Sighting>,
+    /// The guard keeps it though no source has it any more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub held_back: bool,
+    /// What lost, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alternatives: Vec<Alternative>,
+}
+
+/// One RRset as a source has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sighting {
+    /// Index into [`Provenance::listings`].
+    pub listing: u32,
+    /// What kind of fact says so.
+    pub rank: Rank,
+    /// The resource id, file and line, or key of the configuration.
+    pub origin: String,
+    /// The TTL as the source has it, in seconds.
+    pub ttl: u32,
+    /// The connection is not Approved at the moment; this is what it had.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub remembered: bool,
+}
+
+/// What lost.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Alternative {
+    /// Where it was seen.
+    pub sighting: Sighting,
+    /// Its RDATA, uncompressed wire form.
+    pub rdatas: Vec<Box<[u8]>>,
+    /// Why it lost.
+    pub reason: Reason,
+}
+
+/// The kinds of facts that RRsets come from, best first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Rank {
+    /// The configuration.
+    Static,
+    /// A private endpoint's network interface.
+    Interface,
+    /// A private endpoint's `customDnsConfigs`.
+    CustomDns,
+    /// A record set of a private zone, or a zone file.
+    Zone,
+}
+
+impl Rank {
+    /// The word for it.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Static => "static",
+            Self::Interface => "interface",
+            Self::CustomDns => "custom-dns",
+            Self::Zone => "zone",
+        }
+    }
+}
+
+impl fmt::Display for Rank {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.label())
+    }
+}
+
+/// Why an RRset is not served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reason {
+    /// A better kind of fact covers the name.
+    LowerPriority,
+    /// Another endpoint for the same name was chosen.
+    OtherEndpoint,
+    /// A more specific zone holds the name.
+    MoreSpecificZone,
+    /// Another zone with the same apex was chosen, or another entry.
+    OtherZone,
+    /// The connection is not Approved.
+    NotApproved,
+    /// The virtual network is not in scope.
+    OutOfScope,
+    /// An address lies outside the allowed prefixes.
+    OutsideAllowedPrefixes,
+    /// A CNAME cannot stand beside other data.
+    CnameConflict,
+    /// A public alias stands at the name.
+    HiddenByAlias,
+}
+
+impl Reason {
+    /// The word for it, for programs and metrics.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::LowerPriority => "lower-priority",
+            Self::OtherEndpoint => "other-endpoint",
+            Self::MoreSpecificZone => "more-specific-zone",
+            Self::OtherZone => "other-zone",
+            Self::NotApproved => "not-approved",
+            Self::OutOfScope => "out-of-scope",
+            Self::OutsideAllowedPrefixes => "outside-allowed-prefixes",
+            Self::CnameConflict => "cname-conflict",
+            Self::HiddenByAlias => "hidden-by-alias",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::LowerPriority => "a better kind of source covers the name",
+            Self::OtherEndpoint => "another endpoint for the same name was chosen",
+            Self::MoreSpecificZone => "a more specific zone holds the name",
+            Self::OtherZone => "another zone or entry was chosen",
+            Self::NotApproved => "the connection is not approved",
+            Self::OutOfScope => "the virtual network is not in scope",
+            Self::OutsideAllowedPrefixes => "an address lies outside the allowed prefixes",
+            Self::CnameConflict => "a CNAME cannot stand beside other data",
+            Self::HiddenByAlias => "a public alias stands at the name",
+        })
+    }
+}
+
+impl Provenance {
+    /// The heads of `listings`.
+    pub(super) fn heads<'a>(listings: impl IntoIterator<Item = &'a Listing>) -> Vec<ListingInfo> {
+        let head = |listing: &Listing| ListingInfo {
+            id: listing.id.clone(),
+            kind: listing.kind,
+            read_at: listing.read_at,
+        };
+        listings.into_iter().map(head).collect()
+    }
+
+    /// What is known of `owner` and `rtype`.
+    pub fn entry(&self, owner: &Name, rtype: Rtype) -> Option<&Entry> {
+        self.entries.get(self.place(owner, rtype).ok()?)
+    }
+
+    fn place(&self, owner: &Name, rtype: Rtype) -> Result<usize, usize> {
+        self.entries.binary_search_by(|entry| (&entry.owner, entry.rtype).cmp(&(owner, rtype)))
+    }
+
+    /// What is known of `owner`, all types.
+    pub fn entries_at(&self, owner: &Name) -> &[Entry] {
+        let start = self.entries.partition_point(|entry| entry.owner < *owner);
+        let rest = self.entries.get(start..).unwrap_or_default();
+        rest.get(..rest.partition_point(|entry| entry.owner == *owner)).unwrap_or_default()
+    }
+
+    /// The listing of a sighting.
+    pub fn listing(&self, sighting: &Sighting) -> Option<&ListingInfo> {
+        self.listings.get(sighting.listing as usize)
+    }
+
+    /// Takes over from `previous` what the guard holds back.
+    pub(super) fn hold_back(&mut self, previous: &Self, keys: &[(Name, Rtype)]) {
+        let mut fresh = Vec::new();
+        for (owner, rtype) in keys {
+            let winner = previous.entry(owner, *rtype).and_then(|entry| entry.winner.as_ref());
+            let winner = winner.map(|sighting| {
+                let mut sighting = sighting.clone();
+                sighting.listing = self.adopt(previous.listing(&sighting));
+                sighting
+            });
+            let place = self.place(owner, *rtype).ok();
+            match place.and_then(|at| self.entries.get_mut(at)) {
+                Some(entry) => {
+                    entry.winner = winner;
+                    entry.held_back = true;
+                }
+                None => fresh.push(Entry {
+                    owner: owner.clone(),
+                    rtype: *rtype,
+                    winner,
+                    held_back: true,
+                    alternatives: Vec::new(),
+                }),
+            }
+        }
+        self.entries.append(&mut fresh);
+        self.sort();
+    }
+
+    /// The index of a listing's head, added if it is not there yet.
+    fn adopt(&mut self, head: Option<&ListingInfo>) -> u32 {
+        let Some(head) = head else { return u32::MAX };
+        let found = self.listings.iter().position(|listing| listing.id == head.id);
+        let index = found.unwrap_or_else(|| {
+            self.listings.push(head.clone());
+            self.listings.len() - 1
+        });
+        u32::try_from(index).unwrap_or(u32::MAX)
+    }
+
+    pub(super) fn sort(&mut self) {
+        self.entries.sort_by(|a, b| (&a.owner, a.rtype).cmp(&(&b.owner, b.rtype)));
+    }
+}

@@ -1,0 +1,62 @@
+//! What others see of the sync: one immutable state, replaced after each cycle.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::note::Note;
+use super::provenance::Provenance;
+use crate::snapshot::model::RecordSet;
+use crate::sources::facts::SourceKind;
+
+/// The shared handle. Readers take the current state and hold it as long as they like.
+#[derive(Clone, Debug, Default)]
+pub struct Status(Arc<Mutex<Arc<State>>>);
+
+impl Status {
+    /// The state after the latest cycle.
+    pub fn get(&self) -> Arc<State> {
+        Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn set(&self, state: State) {
+        let fresh = Arc::new(state);
+        let old = std::mem::replace(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner), fresh);
+        // Freed here, outside the lock.
+        drop(old);
+    }
+}
+
+/// How the sync fares. Times are Unix seconds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct State {
+    /// Whether a set was ever loaded or published: without one the node is not ready.
+    pub loaded: bool,
+    /// The generation of the published set; 0 while there is none.
+    pub generation: u64,
+    /// When that generation was published first; 0 while there is none.
+    pub created: u64,
+    /// The published set.
+    pub set: Arc<RecordSet>,
+    /// Where it comes from.
+    pub provenance: Arc<Provenance>,
+    /// The sources, in the configuration's order.
+    pub sources: Vec<SourceStatus>,
+    /// What was noticed.
+    pub notes: Vec<Note>,
+    /// Why published sets are not saved; `None` while they are.
+    pub not_saved: Option<String>,
+}
+
+/// How one source fares.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceStatus {
+    /// Its name.
+    pub name: String,
+    /// Its kind.
+    pub kind: SourceKind,
+    /// When it was last read whole, in this process or before.
+    pub last_success: Option<u64>,
+    /// Why the last reading failed; `None` if it did not.
+    pub last_error: Option<String>,
+    /// Facts that count from it.
+    pub facts: usize,
+}
