@@ -6,6 +6,7 @@
 //! reads them. So a packet costs an uncontended add, and nothing is
 //! registered at run time.
 
+pub mod forward;
 pub mod sync;
 
 /// Something with counters to show.

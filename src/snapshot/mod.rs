@@ -18,16 +18,22 @@ mod table;
 
 pub use entry::{Body, Entry, Rest};
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use model::{AnswerOptions, RecordSet};
 use place::{NodeFlags, Tree};
 use table::Table;
 
 use crate::wire::{FoldedName, Name};
 
+/// Numbers the snapshots of this process.
+static INSTANCES: AtomicU64 = AtomicU64::new(1);
+
 /// A compiled record set.
 #[derive(Debug)]
 pub struct Snapshot {
     generation: u64,
+    instance: u64,
     table: Table,
     zones: Box<[ZoneSoa]>,
     depths: u64,
@@ -60,6 +66,7 @@ impl Snapshot {
         });
         Self {
             generation,
+            instance: INSTANCES.fetch_add(1, Ordering::Relaxed),
             zones: zones.collect(),
             table: compile::compile(&nodes, options.flat, serial),
             depths: nodes.depths(),
@@ -71,6 +78,13 @@ impl Snapshot {
     /// The increasing number of this snapshot.
     pub const fn generation(&self) -> u64 {
         self.generation
+    }
+
+    /// Tells this snapshot from every other of this process; two may share a
+    /// generation after a reload of the configuration.
+    #[inline]
+    pub const fn instance(&self) -> u64 {
+        self.instance
     }
 
     /// How many names are held, zone apexes included.

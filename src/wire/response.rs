@@ -97,6 +97,13 @@ impl<'b> Response<'b> {
         self.buf.get(..self.len).unwrap_or_default()
     }
 
+    /// The whole buffer, for a response that is written without this type: a
+    /// kept message, whose sections are copied at once.
+    #[inline]
+    pub fn buffer(&mut self) -> &mut [u8] {
+        self.buf
+    }
+
     /// Appends `count` ready records to `section`; `opt` tells whether space
     /// for an OPT must stay free. What does not fit is left out, whole records
     /// at a time, and TC is set.

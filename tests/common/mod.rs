@@ -2,3 +2,5 @@
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part")]
 
 pub mod estate;
+pub mod rig;
+pub mod upstream;

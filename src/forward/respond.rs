@@ -1,0 +1,149 @@
+//! Writing a kept message as the response to one client's query.
+
+use crate::wire::edns::{Edns, OPT_LEN};
+use crate::wire::header::{self, Counts};
+use crate::wire::message::{Message, Section};
+use crate::wire::{Flags, Rcode, Rtype, read_u32};
+
+use super::entry::Entry;
+
+/// What a response takes from the client's query.
+#[derive(Clone, Copy, Debug)]
+pub struct Recipient {
+    /// The query's flags: RD and CD are echoed.
+    pub flags: Flags,
+    /// The client's OPT: the response carries one only if there was one.
+    pub edns: Option<Edns>,
+    /// Largest response that the client takes.
+    pub limit: usize,
+    /// UDP payload size that our own OPT announces.
+    pub udp_size: u16,
+    /// Whether the first owner name lies in a local zone.
+    pub authoritative: bool,
+    /// Whether AD may be passed on: the upstream is trusted.
+    pub authentic: bool,
+}
+
+/// Turns `buf`, which opens with the client's header and question, into the
+/// response that `entry` is at `now`. The id and the question's spelling stay.
+/// Returns the length and the response code.
+#[inline]
+pub fn write(entry: &Entry, to: &Recipient, now: u64, buf: &mut [u8]) -> (usize, Rcode) {
+    let opt_len = if to.edns.is_some() { OPT_LEN } else { 0 };
+    let limit = to.limit.min(buf.len());
+    let start = entry.question_end();
+    let bytes = entry.bytes();
+    let mut counts = header::counts(bytes).unwrap_or_default();
+    let mut truncated = entry.flags().has(Flags::TC);
+    let mut end = bytes.len();
+    if end + opt_len > limit {
+        let fitting = shorten(bytes, limit.saturating_sub(opt_len), &mut counts);
+        end = fitting.0;
+        truncated |= fitting.1;
+    }
+    if let (Some(place), Some(body)) = (buf.get_mut(start..end), bytes.get(start..end)) {
+        place.copy_from_slice(body);
+    }
+    age_ttls(entry, entry.age(now), end, buf);
+    let rcode = match entry.rcode() {
+        // Without an OPT there is no room for the upper bits (RFC 6891
+        // section 6.1.3); cut off, BADVERS would read as NOERROR.
+        Rcode(16..) if to.edns.is_none() => Rcode::SERVFAIL,
+        rcode => rcode,
+    };
+    let mut flags = Flags::QR | Flags::RA | (to.flags.0 & (Flags::RD | Flags::CD)) | (rcode.0 & Flags::RCODE);
+    flags |= if to.authoritative { Flags::AA } else { 0 };
+    flags |= if to.authentic { entry.flags().0 & Flags::AD } else { 0 };
+    flags |= if truncated { Flags::TC } else { 0 };
+    if let Some(edns) = &to.edns {
+        end = push_opt(buf, end, limit, edns, to.udp_size, rcode, entry.ede());
+        counts.additional = counts.additional.wrapping_add(1);
+    }
+    header::set_flags(buf, Flags(flags));
+    header::set_counts(buf, counts);
+    (end, rcode)
+}
+
+/// Lowers the TTLs that were copied; none goes below 0.
+#[inline]
+fn age_ttls(entry: &Entry, age: u32, end: usize, buf: &mut [u8]) {
+    if age == 0 {
+        return;
+    }
+    for &at in entry.ttls() {
+        let at = usize::from(at);
+        if at + 4 > end {
+            break;
+        }
+        let ttl = read_u32(buf, at).unwrap_or(0).saturating_sub(age);
+        if let Some(place) = buf.get_mut(at..at + 4) {
+            place.copy_from_slice(&ttl.to_be_bytes());
+        }
+    }
+}
+
+/// Where the message ends when it may be `room` bytes long, and whether it
+/// lacks something that TC must tell of: additional records may be left out
+/// without a word (RFC 2181 section 9).
+#[cold]
+fn shorten(bytes: &[u8], room: usize, counts: &mut Counts) -> (usize, bool) {
+    let Some(message) = Message::parse(bytes) else { return (room.min(bytes.len()), true) };
+    let mut end = message.question_end();
+    let mut kept = Counts { question: 1, ..Counts::default() };
+    let mut truncated = false;
+    for record in message.records() {
+        if record.end() > room {
+            truncated = record.section != Section::Additional;
+            break;
+        }
+        end = record.end();
+        match record.section {
+            Section::Answer => kept.answer += 1,
+            Section::Authority => kept.authority += 1,
+            Section::Additional => kept.additional += 1,
+        }
+    }
+    *counts = kept;
+    (end, truncated)
+}
+
+/// Appends our OPT, with the extended errors if they fit.
+#[inline]
+fn push_opt(
+    buf: &mut [u8],
+    at: usize,
+    limit: usize,
+    edns: &Edns,
+    udp_size: u16,
+    rcode: Rcode,
+    ede: &[u8],
+) -> usize {
+    let ede = if at + OPT_LEN + ede.len() <= limit { ede } else { &[] };
+    let [size_high, size_low] = udp_size.to_be_bytes();
+    let [len_high, len_low] = (ede.len() as u16).to_be_bytes();
+    let do_bit = if edns.dnssec_ok { 0x80 } else { 0 };
+    let rcode_high = (rcode.0 >> 4) as u8;
+    let opt = [0, 0, Rtype::OPT.0 as u8, size_high, size_low, rcode_high, 0, do_bit, 0, len_high, len_low];
+    let middle = at + OPT_LEN;
+    let end = middle + ede.len();
+    if let Some(place) = buf.get_mut(at..middle) {
+        place.copy_from_slice(&opt);
+    }
+    if let Some(place) = buf.get_mut(middle..end) {
+        place.copy_from_slice(ede);
+    }
+    end
+}
+
+/// The response as a message of its own: `question` is the header and the
+/// question as the client sent them.
+pub fn to_vec(entry: &Entry, to: &Recipient, now: u64, question: &[u8]) -> (Vec<u8>, Rcode) {
+    let whole = entry.bytes().len().max(question.len()) + OPT_LEN + entry.ede().len();
+    let mut buf = vec![0; whole.min(to.limit.max(question.len() + OPT_LEN))];
+    if let Some(place) = buf.get_mut(..question.len()) {
+        place.copy_from_slice(question);
+    }
+    let (len, rcode) = write(entry, to, now, &mut buf);
+    buf.truncate(len);
+    (buf, rcode)
+}

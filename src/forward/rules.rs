@@ -1,0 +1,138 @@
+//! Forward rules: the longest suffix, by label, names the upstream group.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::wire::name::Labels;
+use crate::wire::{FoldedName, Name};
+
+/// Upstreams that stand in for each other, in the order in which they are asked.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Group {
+    /// Its name in the configuration.
+    pub name: String,
+    /// Their addresses; empty if `system` found none.
+    pub upstreams: Vec<SocketAddr>,
+}
+
+/// One rule, resolved.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    /// Names at or below this go to `group`.
+    pub suffix: Name,
+    /// Whom to ask.
+    pub group: Arc<Group>,
+    /// Identifies suffix, upstreams and fallback in the response cache, across
+    /// reloads: what one set of upstreams said never answers for another.
+    pub partition: u32,
+}
+
+/// All rules, ready to be looked up.
+#[derive(Debug)]
+pub struct Rules {
+    by_suffix: HashMap<Box<[u8]>, usize>,
+    list: Vec<Rule>,
+    /// Bit n: a suffix of n labels exists (63 stands for 63 and more).
+    lengths: u64,
+    root: usize,
+}
+
+impl Rules {
+    /// Compiles `rules`. One for the root is among them (the configuration
+    /// adds it); without it the first stands in.
+    pub fn new(rules: Vec<Rule>) -> Self {
+        let mut by_suffix = HashMap::new();
+        let mut lengths = 0;
+        let mut root = 0;
+        for (index, rule) in rules.iter().enumerate() {
+            lengths |= 1u64 << rule.suffix.label_count().min(63);
+            by_suffix.insert(rule.suffix.as_wire().into(), index);
+            if rule.suffix.is_root() {
+                root = index;
+            }
+        }
+        Self { by_suffix, list: rules, lengths, root }
+    }
+
+    /// The rule for `qname`; `None` only if there are no rules at all.
+    #[inline]
+    pub fn find(&self, qname: &FoldedName) -> Option<&Rule> {
+        let labels = qname.label_count().min(63);
+        // Bits of the suffix lengths that the name can have, longest first,
+        // the root's left to the end.
+        let mut lengths = self.lengths & (u64::MAX >> (63 - labels)) & !1;
+        while lengths != 0 {
+            let longest = lengths.ilog2();
+            if let Some(found) = self.find_of_length(qname, longest as usize) {
+                return Some(found);
+            }
+            lengths &= !(1u64 << longest);
+        }
+        self.list.get(self.root)
+    }
+
+    fn find_of_length(&self, qname: &FoldedName, length: usize) -> Option<&Rule> {
+        if length == 63 {
+            return self.find_long(qname.as_wire());
+        }
+        let index = self.by_suffix.get(qname.suffix(length)?)?;
+        self.list.get(*index)
+    }
+
+    /// Names of 63 labels and more share one bit: try them from the longest on.
+    #[cold]
+    fn find_long(&self, mut wire: &[u8]) -> Option<&Rule> {
+        while Labels::new(wire).count() >= 63 {
+            if let Some(index) = self.by_suffix.get(wire) {
+                return self.list.get(*index);
+            }
+            wire = crate::wire::name::parent(wire)?;
+        }
+        None
+    }
+
+    /// All rules, in the configuration's order.
+    pub fn iter(&self) -> impl Iterator<Item = &Rule> {
+        self.list.iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rules(suffixes: &[&str]) -> Rules {
+        let rule = |(partition, suffix): (usize, &&str)| Rule {
+            suffix: suffix.parse().unwrap(),
+            group: Arc::new(Group { name: String::new(), upstreams: Vec::new() }),
+            partition: partition as u32,
+        };
+        Rules::new(suffixes.iter().enumerate().map(rule).collect())
+    }
+
+    fn find(rules: &Rules, qname: &str) -> u32 {
+        rules.find(&FoldedName::from(&qname.parse::<Name>().unwrap())).unwrap().partition
+    }
+
+    #[test]
+    fn the_longest_suffix_wins_by_label() {
+        let rules = rules(&[".", "example", "corp.example", "a.b.corp.example"]);
+        assert_eq!(find(&rules, "."), 0);
+        assert_eq!(find(&rules, "org"), 0);
+        assert_eq!(find(&rules, "x.example"), 1);
+        assert_eq!(find(&rules, "corp.example"), 2);
+        assert_eq!(find(&rules, "notcorp.example"), 1);
+        assert_eq!(find(&rules, "b.corp.example"), 2);
+        assert_eq!(find(&rules, "x.a.b.corp.example"), 3);
+    }
+
+    #[test]
+    fn suffixes_of_very_many_labels_are_found() {
+        let deep = vec!["a"; 100].join(".");
+        let rules = rules(&[".", &deep, &vec!["a"; 62].join(".")]);
+        assert_eq!(find(&rules, &format!("x.{deep}")), 1);
+        assert_eq!(find(&rules, &vec!["a"; 99].join(".")), 2);
+        assert_eq!(find(&rules, &vec!["a"; 61].join(".")), 0);
+    }
+}

@@ -1,0 +1,393 @@
+//! Counters of forwarding: upstreams, rejections, the response cache.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::{Export, Exporter};
+
+/// Upper bounds of `hubdns_forward_duration_seconds`, in microseconds.
+const BUCKETS_US: [u64; 13] = [
+    500, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 64_000, 125_000, 250_000, 500_000, 1_000_000, 5_000_000,
+];
+
+/// Why an exchange with an upstream gave no usable response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// Nothing came in time.
+    Timeout,
+    /// ICMP port unreachable, or TCP reset.
+    Refused,
+    /// Any other error of the network.
+    Network,
+    /// SERVFAIL.
+    Servfail,
+    /// REFUSED.
+    RcodeRefused,
+    /// FORMERR or NOTIMP.
+    Formerr,
+}
+
+impl Failure {
+    const ALL: [Self; 6] =
+        [Self::Timeout, Self::Refused, Self::Network, Self::Servfail, Self::RcodeRefused, Self::Formerr];
+
+    /// The label for metrics.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Timeout => "timeout",
+            Self::Refused => "unreachable",
+            Self::Network => "network",
+            Self::Servfail => "servfail",
+            Self::RcodeRefused => "refused",
+            Self::Formerr => "formerr",
+        }
+    }
+}
+
+/// Why a miss was not forwarded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rejection {
+    /// Too many questions in flight, or on their way to the engine.
+    InFlight,
+    /// Too many clients wait for this question, or in all.
+    Waiters,
+    /// The group has no upstream.
+    NoUpstream,
+    /// The engine is stopping.
+    Stopping,
+}
+
+impl Rejection {
+    const ALL: [Self; 4] = [Self::InFlight, Self::Waiters, Self::NoUpstream, Self::Stopping];
+
+    /// The label for metrics.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::InFlight => "in_flight",
+            Self::Waiters => "waiters",
+            Self::NoUpstream => "no_upstream",
+            Self::Stopping => "stopping",
+        }
+    }
+}
+
+/// Why a message is not the response that is waited for. The wait goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mismatch {
+    /// Shorter than a header.
+    Short,
+    /// QR is clear, or the opcode is not QUERY.
+    NotResponse,
+    /// No query with this id is in flight on this socket.
+    Id,
+    /// Another question, none, or several.
+    Question,
+    /// Records cut off, names that loop, counts that lie.
+    Malformed,
+}
+
+impl Mismatch {
+    const ALL: [Self; 5] = [Self::Short, Self::NotResponse, Self::Id, Self::Question, Self::Malformed];
+
+    /// The label for metrics.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Short => "short",
+            Self::NotResponse => "not_response",
+            Self::Id => "id",
+            Self::Question => "question",
+            Self::Malformed => "malformed",
+        }
+    }
+}
+
+/// What a look-up in the response cache gave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CacheLookup {
+    /// An answer.
+    Hit,
+    /// Nothing, or nothing fresh.
+    Miss,
+    /// A chain whose end the snapshot no longer answers.
+    Outdated,
+}
+
+impl CacheLookup {
+    const ALL: [Self; 3] = [Self::Hit, Self::Miss, Self::Outdated];
+
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Hit => "hit",
+            Self::Miss => "miss",
+            Self::Outdated => "outdated",
+        }
+    }
+}
+
+/// Counters of one upstream.
+#[derive(Debug, Default)]
+pub struct UpstreamCounters {
+    udp: AtomicU64,
+    tcp: AtomicU64,
+    failures: [AtomicU64; 6],
+    buckets: [AtomicU64; 13],
+    count: AtomicU64,
+    sum_us: AtomicU64,
+}
+
+impl UpstreamCounters {
+    /// A query went out over UDP.
+    pub fn sent_udp(&self) {
+        self.udp.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A query went out over TCP.
+    pub fn sent_tcp(&self) {
+        self.tcp.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A query failed.
+    pub fn failed(&self, failure: Failure) {
+        if let Some(counter) = self.failures.get(failure as usize) {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// A response came after `duration`.
+    pub fn answered(&self, duration: Duration) {
+        let us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        if let Some(at) = BUCKETS_US.iter().position(|bound| us <= *bound) {
+            add(&self.buckets, at);
+        }
+        self.count.fetch_add(1, Ordering::Relaxed);
+        self.sum_us.fetch_add(us, Ordering::Relaxed);
+    }
+
+    /// Queries sent, over UDP and TCP.
+    pub fn sent(&self) -> (u64, u64) {
+        (self.udp.load(Ordering::Relaxed), self.tcp.load(Ordering::Relaxed))
+    }
+
+    /// Failures of one kind.
+    pub fn failures(&self, failure: Failure) -> u64 {
+        self.failures.get(failure as usize).map_or(0, |counter| counter.load(Ordering::Relaxed))
+    }
+}
+
+/// One counter per cache line, so that workers do not take it from each other.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Padded([AtomicU64; 3]);
+
+const LANES: usize = 16;
+
+static NEXT_LANE: AtomicUsize = AtomicUsize::new(0);
+
+thread_local! {
+    static LANE: usize = NEXT_LANE.fetch_add(1, Ordering::Relaxed) % LANES;
+}
+
+/// All counters of forwarding.
+#[derive(Debug, Default)]
+pub struct ForwardMetrics {
+    upstreams: Mutex<Vec<(SocketAddr, Arc<UpstreamCounters>)>>,
+    rejected: [AtomicU64; 4],
+    mismatches: [AtomicU64; 5],
+    lookups: [Padded; LANES],
+    in_flight: AtomicU64,
+    waiters: AtomicU64,
+    coalesced: AtomicU64,
+    splices: AtomicU64,
+    fallbacks: [AtomicU64; 2],
+}
+
+impl ForwardMetrics {
+    /// The counters of `upstream`, made at the first call. Addresses come from
+    /// the configuration or resolv.conf, so their number is bounded.
+    pub fn upstream(&self, upstream: SocketAddr) -> Arc<UpstreamCounters> {
+        let mut all = self.upstreams.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, counters)) = all.iter().find(|(address, _)| *address == upstream) {
+            return Arc::clone(counters);
+        }
+        let counters = Arc::new(UpstreamCounters::default());
+        all.push((upstream, Arc::clone(&counters)));
+        counters
+    }
+
+    /// A miss was not forwarded.
+    pub fn reject(&self, rejection: Rejection) {
+        add(&self.rejected, rejection as usize);
+    }
+
+    /// Misses that were not forwarded.
+    pub fn rejections(&self, rejection: Rejection) -> u64 {
+        get(&self.rejected, rejection as usize)
+    }
+
+    /// A message came that nobody waited for.
+    pub fn mismatch(&self, kind: Mismatch) {
+        add(&self.mismatches, kind as usize);
+    }
+
+    /// Messages of one kind that nobody waited for.
+    pub fn mismatches(&self, kind: Mismatch) -> u64 {
+        get(&self.mismatches, kind as usize)
+    }
+
+    /// The response cache was asked.
+    #[inline]
+    pub fn lookup(&self, result: CacheLookup) {
+        let lane = LANE.with(|lane| *lane);
+        if let Some(lane) = self.lookups.get(lane) {
+            add(&lane.0, result as usize);
+        }
+    }
+
+    /// How often the response cache gave `result`.
+    pub fn lookups(&self, result: CacheLookup) -> u64 {
+        self.lookups.iter().map(|lane| get(&lane.0, result as usize)).sum()
+    }
+
+    /// A question joined the exchange of an equal one.
+    pub fn coalesce(&self) {
+        self.coalesced.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Questions that joined another's exchange.
+    pub fn coalesced(&self) -> u64 {
+        self.coalesced.load(Ordering::Relaxed)
+    }
+
+    /// An upstream's chain was completed from the snapshot, or the other way round.
+    pub fn splice(&self) {
+        self.splices.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The fallback was asked; `used` tells whether its answer was.
+    pub fn fallback(&self, used: bool) {
+        add(&self.fallbacks, usize::from(used));
+    }
+
+    /// Sets the numbers of exchanges and of waiting clients.
+    pub fn set_load(&self, exchanges: usize, waiters: usize) {
+        self.in_flight.store(exchanges as u64, Ordering::Relaxed);
+        self.waiters.store(waiters as u64, Ordering::Relaxed);
+    }
+
+    /// Exchanges in flight and clients that wait for them.
+    pub fn load(&self) -> (u64, u64) {
+        (self.in_flight.load(Ordering::Relaxed), self.waiters.load(Ordering::Relaxed))
+    }
+
+    /// Adds the families that describe the response cache.
+    #[expect(clippy::cast_precision_loss, reason = "a gauge is a float; sizes stay below 2^53")]
+    pub fn export_cache(&self, entries: usize, bytes: u64, out: &mut Exporter) {
+        for result in CacheLookup::ALL {
+            out.counter(
+                "hubdns_response_cache_lookups_total",
+                "Look-ups in the response cache by result.",
+                &[("result", result.label())],
+                self.lookups(result),
+            );
+        }
+        out.gauge("hubdns_response_cache_entries", "Entries in the response cache.", &[], entries as f64);
+        out.gauge("hubdns_response_cache_bytes", "Bytes taken by the response cache.", &[], bytes as f64);
+    }
+}
+
+fn add(counters: &[AtomicU64], at: usize) {
+    if let Some(counter) = counters.get(at) {
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn get(counters: &[AtomicU64], at: usize) -> u64 {
+    counters.get(at).map_or(0, |counter| counter.load(Ordering::Relaxed))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "Prometheus values are floats")]
+fn export_upstream(address: SocketAddr, counters: &UpstreamCounters, out: &mut Exporter) {
+    let upstream = address.to_string();
+    let (udp, tcp) = counters.sent();
+    for (transport, value) in [("udp", udp), ("tcp", tcp)] {
+        out.counter(
+            "hubdns_forward_queries_total",
+            "Queries sent to upstreams.",
+            &[("upstream", &upstream), ("transport", transport)],
+            value,
+        );
+    }
+    for failure in Failure::ALL {
+        out.counter(
+            "hubdns_forward_failures_total",
+            "Queries to upstreams without a usable response, by reason.",
+            &[("upstream", &upstream), ("reason", failure.label())],
+            counters.failures(failure),
+        );
+    }
+    let mut cumulative = 0;
+    let buckets = BUCKETS_US.map(|bound| {
+        let at = BUCKETS_US.iter().position(|other| *other == bound).unwrap_or_default();
+        cumulative += get(&counters.buckets, at);
+        (bound as f64 / 1e6, cumulative)
+    });
+    out.histogram(
+        "hubdns_forward_duration_seconds",
+        "Time from query to response of upstreams.",
+        &[("upstream", &upstream)],
+        &buckets,
+        counters.count.load(Ordering::Relaxed),
+        counters.sum_us.load(Ordering::Relaxed) as f64 / 1e6,
+    );
+}
+
+impl Export for ForwardMetrics {
+    #[expect(clippy::cast_precision_loss, reason = "a gauge is a float; these stay below 2^53")]
+    fn export(&self, out: &mut Exporter) {
+        let upstreams = self.upstreams.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for (address, counters) in &upstreams {
+            export_upstream(*address, counters, out);
+        }
+        for rejection in Rejection::ALL {
+            out.counter(
+                "hubdns_forward_rejected_total",
+                "Misses that were not forwarded, by reason.",
+                &[("reason", rejection.label())],
+                self.rejections(rejection),
+            );
+        }
+        for kind in Mismatch::ALL {
+            out.counter(
+                "hubdns_forward_mismatches_total",
+                "Messages from upstreams that no query waited for, by kind.",
+                &[("kind", kind.label())],
+                self.mismatches(kind),
+            );
+        }
+        let (in_flight, waiters) = self.load();
+        out.gauge("hubdns_forward_in_flight", "Questions in flight to upstreams.", &[], in_flight as f64);
+        out.gauge("hubdns_forward_waiters", "Clients that wait for an upstream.", &[], waiters as f64);
+        out.counter(
+            "hubdns_forward_coalesced_total",
+            "Questions that joined the exchange of an equal one.",
+            &[],
+            self.coalesced(),
+        );
+        out.counter(
+            "hubdns_splices_total",
+            "Responses put together from an upstream's chain and the snapshot.",
+            &[],
+            self.splices.load(Ordering::Relaxed),
+        );
+        for (result, at) in [("kept_first", 0), ("used", 1)] {
+            out.counter(
+                "hubdns_fallbacks_total",
+                "Questions that the fallback upstream was asked, by what became of its answer.",
+                &[("result", result)],
+                get(&self.fallbacks, at),
+            );
+        }
+    }
+}
