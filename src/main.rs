@@ -1,3 +1,7 @@
 //! The `hubdns` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    hubdns::cli::run()
+}

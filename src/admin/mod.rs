@@ -1,1 +1,103 @@
-//! To come: see the code map in the crate's documentation.
+//! HTTP for operators: `/metrics`, `/livez`, `/readyz` and a status page on
+//! the admin listeners, records and explanations on the control socket.
+//!
+//! It knows the daemon by the [`Control`] trait alone and runs on the
+//! `control` runtime, so a slow scrape or a large listing never delays a
+//! packet. Every connection carries one request, is bounded in time and size,
+//! and outsiders share a few places of their own: they cannot keep a probe or
+//! a scrape out.
+
+mod control_socket;
+mod http;
+mod page;
+mod routes;
+pub mod view;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+
+pub use control_socket::{ControlSocket, ControlSocketError};
+
+use crate::metrics::admin::AdminCounters;
+use view::{Explanation, RecordRow, Status};
+
+/// Where Azure's load balancers probe from: admitted to `/livez` and `/readyz`.
+pub const AZURE_PROBE: IpAddr = IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16));
+
+/// What the admin code may ask of the daemon. Every call may take locks that
+/// are held briefly; none waits for the network.
+pub trait Control: Send + Sync + 'static {
+    /// Whether `peer` may use the admin listeners.
+    fn admits(&self, peer: IpAddr) -> bool;
+
+    /// All metrics in Prometheus' text format.
+    fn scrape(&self) -> String;
+
+    /// Nothing if queries are served; else the reasons why not.
+    fn unready(&self) -> Vec<String>;
+
+    /// What runs, with what, and how it fares.
+    fn status(&self) -> Status;
+
+    /// Every RRset that is held.
+    fn records(&self) -> Vec<RecordRow>;
+
+    /// What would be answered for `name` and `rtype` (A if absent), and why.
+    ///
+    /// # Errors
+    /// The text says what is wrong with the name or the type.
+    fn explain(&self, name: &str, rtype: Option<&str>) -> Result<Explanation, String>;
+
+    /// Validates the configuration and applies it; says what was done.
+    ///
+    /// # Errors
+    /// All problems of the configuration; nothing has changed then.
+    fn reload(&self) -> Result<Vec<String>, Vec<String>>;
+}
+
+/// Binds the admin listeners.
+///
+/// # Errors
+/// The address that could not be bound, and why.
+pub fn bind(addresses: &[SocketAddr]) -> Result<Vec<std::net::TcpListener>, (SocketAddr, std::io::Error)> {
+    let bound = addresses.iter().map(|&address| {
+        let listener = std::net::TcpListener::bind(address).map_err(|error| (address, error))?;
+        listener.set_nonblocking(true).map_err(|error| (address, error))?;
+        Ok(listener)
+    });
+    bound.collect()
+}
+
+/// Serves the admin listeners until dropped; to be called on the `control` runtime.
+///
+/// # Errors
+/// The runtime refuses a listener.
+pub fn start(
+    listeners: Vec<std::net::TcpListener>,
+    control: &Arc<dyn Control>,
+    counters: &Arc<AdminCounters>,
+) -> std::io::Result<()> {
+    let places = http::Places::new();
+    for listener in listeners {
+        let listener = TcpListener::from_std(listener)?;
+        let (control, counters) = (Arc::clone(control), Arc::clone(counters));
+        tokio::spawn(http::serve_tcp(listener, control, counters, Arc::clone(&places)));
+    }
+    Ok(())
+}
+
+/// Serves the control socket until dropped; to be called on the `control` runtime.
+///
+/// # Errors
+/// The runtime refuses the listener.
+pub fn start_control(
+    socket: &ControlSocket,
+    control: &Arc<dyn Control>,
+    counters: &Arc<AdminCounters>,
+) -> std::io::Result<()> {
+    let listener = socket.listener()?;
+    tokio::spawn(http::serve_unix(listener, Arc::clone(control), Arc::clone(counters)));
+    Ok(())
+}

@@ -1,1 +1,118 @@
-//! To come: see the code map in the crate's documentation.
+//! The command line: one file per command.
+//!
+//! Exit codes: 0 done, 2 usage (clap's), 78 invalid configuration (sysexits'
+//! `EX_CONFIG`; the unit does not restart on it), 1 anything else.
+
+mod check;
+mod client;
+mod completions;
+mod explain;
+mod health;
+mod man;
+mod options;
+mod records;
+mod reload;
+mod serve;
+mod source;
+mod status;
+mod text;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::ConfigError;
+
+/// What can go wrong in a command.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CliError {
+    /// The configuration is invalid; the error lists every problem.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The daemon refused what was asked of it.
+    #[error("{0}")]
+    Refused(String),
+    /// Anything else.
+    #[error("{what}")]
+    Failed {
+        /// What was tried.
+        what: String,
+        /// Why it failed.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+impl CliError {
+    /// Wraps `source` with what was tried.
+    pub(crate) fn failed(
+        what: impl Into<String>,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self::Failed { what: what.into(), source: source.into() }
+    }
+
+    const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Config(_) => 78,
+            Self::Refused(_) | Self::Failed { .. } => 1,
+        }
+    }
+}
+
+/// DNS server for Azure Container Registry private-link names.
+///
+/// Answers the names of your private registries from a record set of its own
+/// and forwards every other query.
+#[derive(Debug, Parser)]
+#[command(name = "hubdns", version = VERSION, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Answer DNS queries until stopped
+    Serve(serve::Serve),
+    /// Validate a configuration without binding anything
+    Check(check::Check),
+    /// List the records that are held, and where they come from
+    Records(records::Records),
+    /// Say what would be answered for a name, and why
+    Explain(explain::Explain),
+    /// Show what the running daemon serves and how it fares
+    Status(status::Status),
+    /// Make the running daemon read its configuration and its sources again
+    Reload(reload::Reload),
+    /// Ask the running daemon whether it is alive; for container health checks
+    Health(health::Health),
+    /// Print completions for a shell
+    Completions(completions::Completions),
+    /// Write the man pages to a directory
+    Man(man::Man),
+}
+
+/// What `--version` says.
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("HUBDNS_BUILD_COMMIT"), ")");
+
+/// Runs the command that the arguments name; prints the error chain.
+pub fn run() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Serve(command) => command.run(),
+        Command::Check(command) => command.run(),
+        Command::Records(command) => command.run(),
+        Command::Explain(command) => command.run(),
+        Command::Status(command) => command.run(),
+        Command::Reload(command) => command.run(),
+        Command::Health(command) => command.run(),
+        Command::Completions(command) => command.run(),
+        Command::Man(command) => command.run(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            text::complain(&error);
+            ExitCode::from(error.exit_code())
+        }
+    }
+}

@@ -286,14 +286,14 @@ impl ForwardMetrics {
     pub fn export_cache(&self, entries: usize, bytes: u64, out: &mut Exporter) {
         for result in CacheLookup::ALL {
             out.counter(
-                "hubdns_response_cache_lookups_total",
+                "response_cache_lookups_total",
                 "Look-ups in the response cache by result.",
                 &[("result", result.label())],
                 self.lookups(result),
             );
         }
-        out.gauge("hubdns_response_cache_entries", "Entries in the response cache.", &[], entries as f64);
-        out.gauge("hubdns_response_cache_bytes", "Bytes taken by the response cache.", &[], bytes as f64);
+        out.gauge("response_cache_entries", "Entries in the response cache.", &[], entries as f64);
+        out.gauge("response_cache_bytes", "Bytes taken by the response cache.", &[], bytes as f64);
     }
 }
 
@@ -313,7 +313,7 @@ fn export_upstream(address: SocketAddr, counters: &UpstreamCounters, out: &mut E
     let (udp, tcp) = counters.sent();
     for (transport, value) in [("udp", udp), ("tcp", tcp)] {
         out.counter(
-            "hubdns_forward_queries_total",
+            "forward_queries_total",
             "Queries sent to upstreams.",
             &[("upstream", &upstream), ("transport", transport)],
             value,
@@ -321,7 +321,7 @@ fn export_upstream(address: SocketAddr, counters: &UpstreamCounters, out: &mut E
     }
     for failure in Failure::ALL {
         out.counter(
-            "hubdns_forward_failures_total",
+            "forward_failures_total",
             "Queries to upstreams without a usable response, by reason.",
             &[("upstream", &upstream), ("reason", failure.label())],
             counters.failures(failure),
@@ -334,7 +334,7 @@ fn export_upstream(address: SocketAddr, counters: &UpstreamCounters, out: &mut E
         (bound as f64 / 1e6, cumulative)
     });
     out.histogram(
-        "hubdns_forward_duration_seconds",
+        "forward_duration_seconds",
         "Time from query to response of upstreams.",
         &[("upstream", &upstream)],
         &buckets,
@@ -352,7 +352,7 @@ impl Export for ForwardMetrics {
         }
         for rejection in Rejection::ALL {
             out.counter(
-                "hubdns_forward_rejected_total",
+                "forward_rejected_total",
                 "Misses that were not forwarded, by reason.",
                 &[("reason", rejection.label())],
                 self.rejections(rejection),
@@ -360,30 +360,30 @@ impl Export for ForwardMetrics {
         }
         for kind in Mismatch::ALL {
             out.counter(
-                "hubdns_forward_mismatches_total",
+                "forward_mismatches_total",
                 "Messages from upstreams that no query waited for, by kind.",
                 &[("kind", kind.label())],
                 self.mismatches(kind),
             );
         }
         let (in_flight, waiters) = self.load();
-        out.gauge("hubdns_forward_in_flight", "Questions in flight to upstreams.", &[], in_flight as f64);
-        out.gauge("hubdns_forward_waiters", "Clients that wait for an upstream.", &[], waiters as f64);
+        out.gauge("forward_in_flight", "Questions in flight to upstreams.", &[], in_flight as f64);
+        out.gauge("forward_waiters", "Clients that wait for an upstream.", &[], waiters as f64);
         out.counter(
-            "hubdns_forward_coalesced_total",
+            "forward_coalesced_total",
             "Questions that joined the exchange of an equal one.",
             &[],
             self.coalesced(),
         );
         out.counter(
-            "hubdns_splices_total",
+            "splices_total",
             "Responses put together from an upstream's chain and the snapshot.",
             &[],
             self.splices.load(Ordering::Relaxed),
         );
         for (result, at) in [("kept_first", 0), ("used", 1)] {
             out.counter(
-                "hubdns_fallbacks_total",
+                "fallbacks_total",
                 "Questions that the fallback upstream was asked, by what became of its answer.",
                 &[("result", result)],
                 get(&self.fallbacks, at),

@@ -6,54 +6,56 @@
 //! reads them. So a packet costs an uncontended add, and nothing is
 //! registered at run time.
 
+pub mod admin;
+pub mod exporter;
 pub mod forward;
+pub mod process;
+pub mod queries;
 pub mod sync;
+
+use std::fmt;
+use std::sync::Arc;
+
+pub use exporter::{Described, Exporter};
 
 /// Something with counters to show.
 pub trait Export: Send + Sync {
-    /// Adds its families to `out`.
+    /// Adds its families to `out`. Called during a scrape: it reads atomics
+    /// and short-held locks, and waits for nothing else.
     fn export(&self, out: &mut Exporter);
 }
 
-/// Collects families during a scrape. Samples of one name may come from
-/// several calls; label values come from enums or the configuration.
-#[derive(Debug, Default)]
-pub struct Exporter {}
+/// All parts that have something to show, fixed at start.
+#[derive(Clone, Default)]
+pub struct Registry {
+    parts: Vec<Arc<dyn Export>>,
+}
 
-impl Exporter {
-    /// Adds a sample of a counter; the name ends in `_total`.
-    pub fn counter(
-        &mut self,
-        name: &'static str,
-        help: &'static str,
-        labels: &[(&'static str, &str)],
-        value: u64,
-    ) {
-        let _ = (name, help, labels, value);
+impl Registry {
+    /// Adds a part.
+    #[must_use]
+    pub fn with(mut self, part: Arc<dyn Export>) -> Self {
+        self.parts.push(part);
+        self
     }
 
-    /// Adds a sample of a gauge.
-    pub fn gauge(
-        &mut self,
-        name: &'static str,
-        help: &'static str,
-        labels: &[(&'static str, &str)],
-        value: f64,
-    ) {
-        let _ = (name, help, labels, value);
+    /// Reads every part.
+    pub fn collect(&self) -> Exporter {
+        let mut out = Exporter::default();
+        for part in &self.parts {
+            part.export(&mut out);
+        }
+        out
     }
 
-    /// Adds a histogram: `buckets` are `(upper bound, cumulative count)`
-    /// without the last, infinite one; `count` and `sum` cover all samples.
-    pub fn histogram(
-        &mut self,
-        name: &'static str,
-        help: &'static str,
-        labels: &[(&'static str, &str)],
-        buckets: &[(f64, u64)],
-        count: u64,
-        sum: f64,
-    ) {
-        let _ = (name, help, labels, buckets, count, sum);
+    /// The whole scrape in Prometheus' text format.
+    pub fn scrape(&self) -> String {
+        self.collect().encode()
+    }
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registry").field("parts", &self.parts.len()).finish()
     }
 }

@@ -1,1 +1,262 @@
-//! To come: see the code map in the crate's documentation.
+//! Serving clients: packet workers for UDP, tasks for TCP, and who may ask.
+//!
+//! ```text
+//! Server::bind ─▶ Bound ─▶ start ─▶ Running ─▶ drain ─▶ stop
+//!                                     │
+//!       udp-0, udp-1, ...  ───────────┤  pinned threads: worker.rs, udp.rs
+//!       one task per connection ──────┘  tokio: tcp.rs, connection.rs
+//! ```
+//!
+//! Both transports enter [`crate::resolve::Resolver::resolve`] and share
+//! [`reject`]; they differ in how bytes arrive and leave. A transport to come
+//! (TLS, HTTPS, QUIC) is a sibling of `tcp.rs` with the same inputs.
+
+pub mod access;
+mod connection;
+mod error;
+mod framing;
+mod gate;
+mod listen;
+pub mod reject;
+mod tcp;
+pub mod udp;
+mod worker;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+
+pub use error::ServeError;
+
+use crate::config::{self, Config};
+use crate::metrics::queries::QueryMetrics;
+use crate::metrics::{Export, Exporter};
+use crate::resolve::Resolver;
+use crate::snapshot::publish::Publisher;
+use crate::socket::{Buffers, UdpSocket, allowed_cores};
+use access::{Policies, Policy};
+use gate::Gate;
+use listen::Bind;
+use tcp::Service;
+use udp::{Handler, Pending};
+use worker::{Stop, Worker};
+
+/// How often a drain looks whether anything is left.
+const DRAIN_STEP: Duration = Duration::from_millis(10);
+
+/// The entry point: binds and starts what serves clients.
+#[derive(Debug)]
+pub struct Server;
+
+impl Server {
+    /// Binds all listen addresses, so that a second step can drop privileges.
+    ///
+    /// # Errors
+    /// The first address that cannot be bound, with a hint. Nothing stays bound then.
+    pub fn bind(config: &Config) -> Result<Bound, ServeError> {
+        let workers = config.server.workers.max(1);
+        let binds = config.server.listen.iter().map(|address| listen::bind(*address, workers));
+        let binds = binds.collect::<Result<Vec<_>, _>>()?;
+        Ok(Bound { binds, workers, policy: Policy::new(&config.server), tcp: config.tcp.clone() })
+    }
+}
+
+/// Listeners that are bound and not yet served: queries wait in their sockets.
+#[derive(Debug)]
+pub struct Bound {
+    binds: Vec<Bind>,
+    workers: usize,
+    policy: Policy,
+    tcp: config::Tcp,
+}
+
+impl Bound {
+    /// The listen addresses with their real ports, in the order of the
+    /// configuration. UDP and TCP of one address share the port.
+    pub fn local_addrs(&self) -> Vec<SocketAddr> {
+        self.binds.iter().map(|bind| bind.address).collect()
+    }
+
+    /// The sizes of the UDP buffers that the kernel granted, per listen address.
+    pub fn buffers(&self) -> Vec<(SocketAddr, Buffers)> {
+        let sockets = self.binds.iter().filter_map(|bind| bind.udp.first());
+        sockets.map(|socket| (socket.local_addr(), socket.buffers())).collect()
+    }
+
+    /// Starts the packet workers and, on `runtime`, the TCP listeners.
+    ///
+    /// # Errors
+    /// A thread, an epoll or a TCP registration that the system refuses; what
+    /// had been started ends again.
+    pub fn start(
+        self,
+        resolver: &Resolver,
+        publisher: &Arc<Publisher>,
+        runtime: &Handle,
+    ) -> Result<Running, ServeError> {
+        let (metrics, locals) = QueryMetrics::new(self.workers);
+        let policies = Policies::new(self.policy);
+        let pending = Pending::default();
+        let gate =
+            Gate::new(self.tcp.max_connections, self.tcp.max_connections_per_client, Arc::clone(&metrics));
+        let service = Arc::new(Service {
+            limits: self.tcp,
+            resolver: resolver.clone(),
+            publisher: Arc::clone(publisher),
+            policies: Arc::clone(&policies),
+            counters: metrics.shared(),
+            pending: pending.clone(),
+            gate: Arc::clone(&gate),
+        });
+        let sockets = self.binds.iter().flat_map(|bind| bind.udp.iter().cloned()).collect();
+        let mut running = Running {
+            addresses: self.binds.iter().map(|bind| bind.address).collect(),
+            policies,
+            pending,
+            gate,
+            stop: Stop::new().map_err(ServeError::Worker)?,
+            threads: Vec::with_capacity(self.workers),
+            beats: Vec::with_capacity(self.workers),
+            draining: watch::channel(false).0,
+            metrics: Arc::new(ServeMetrics { queries: metrics, sockets }),
+        };
+        let cores = allowed_cores();
+        for (index, local) in locals.into_iter().enumerate() {
+            let handler = Handler::new(
+                resolver.clone(),
+                publisher,
+                &running.policies,
+                local,
+                service.counters.clone(),
+                running.pending.clone(),
+            );
+            let sockets = self.binds.iter().filter_map(|bind| bind.udp.get(index).cloned()).collect();
+            let core = index.checked_rem(cores.len()).and_then(|at| cores.get(at)).copied();
+            let worker = Worker::new(sockets, handler, Arc::clone(&running.stop), core);
+            let worker = worker.map_err(ServeError::Worker)?;
+            running.beats.push(worker.beat());
+            let thread = std::thread::Builder::new().name(format!("udp-{index}"));
+            running.threads.push(thread.spawn(move || worker.run()).map_err(ServeError::Worker)?);
+        }
+        let _entered = runtime.enter();
+        for bind in self.binds {
+            let listener = tokio::net::TcpListener::from_std(bind.tcp)
+                .map_err(|source| ServeError::bind(crate::answer::Transport::Tcp, bind.address, source))?;
+            runtime.spawn(tcp::accept(listener, Arc::clone(&service), running.draining.subscribe()));
+        }
+        Ok(running)
+    }
+}
+
+/// A server at work. Dropping it stops it without a drain.
+#[derive(Debug)]
+pub struct Running {
+    addresses: Vec<SocketAddr>,
+    policies: Arc<Policies>,
+    pending: Pending,
+    gate: Arc<Gate>,
+    stop: Arc<Stop>,
+    threads: Vec<JoinHandle<()>>,
+    beats: Vec<Arc<AtomicU64>>,
+    draining: watch::Sender<bool>,
+    metrics: Arc<ServeMetrics>,
+}
+
+impl Running {
+    /// The listen addresses with their real ports.
+    pub fn local_addrs(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// The counters, for the scrape.
+    pub fn metrics(&self) -> Arc<dyn Export> {
+        Arc::clone(&self.metrics) as Arc<dyn Export>
+    }
+
+    /// A number per packet worker that grows at least once a second while it
+    /// lives: for a watchdog.
+    pub fn beats(&self) -> Vec<u64> {
+        self.beats.iter().map(|beat| beat.load(Ordering::Relaxed)).collect()
+    }
+
+    /// Puts the access prefixes, the policy for others and the UDP size of
+    /// `server` into force. Listeners and limits stay as they are.
+    pub fn reload_access(&self, server: &config::Server) {
+        self.policies.replace(Policy::new(server));
+    }
+
+    /// Lets what is in flight finish, for `limit` at most: TCP takes no new
+    /// connection or query; UDP goes on, since clients do not know better yet.
+    /// Returns whether nothing was left. [`Running::stop`] comes next.
+    pub async fn drain(&self, limit: Duration) -> bool {
+        self.draining.send_replace(true);
+        let emptied = async {
+            while self.gate.count() > 0 || self.pending.count() > 0 {
+                tokio::time::sleep(DRAIN_STEP).await;
+            }
+        };
+        tokio::time::timeout(limit, emptied).await.is_ok()
+    }
+
+    /// Ends the workers: each answers what is queued in its sockets now, then
+    /// the sockets close. Waits for the threads, some milliseconds.
+    pub fn stop(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.draining.send_replace(true);
+        self.stop.ask();
+        for thread in self.threads.drain(..) {
+            // A worker catches its panics; there is nothing to pass on.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The counters of the transports, and what the kernel knows of the sockets.
+#[derive(Debug)]
+struct ServeMetrics {
+    queries: Arc<QueryMetrics>,
+    sockets: Vec<Arc<UdpSocket>>,
+}
+
+impl Export for ServeMetrics {
+    fn export(&self, out: &mut Exporter) {
+        self.queries.export(out);
+        for (at, socket) in self.sockets.iter().enumerate() {
+            let address = socket.local_addr();
+            // The sockets of one address lie side by side; the first speaks for all.
+            if at
+                .checked_sub(1)
+                .and_then(|at| self.sockets.get(at))
+                .is_some_and(|s| s.local_addr() == address)
+            {
+                continue;
+            }
+            let same = self.sockets.iter().filter(|socket| socket.local_addr() == address);
+            let dropped = same.map(|socket| u64::from(socket.dropped())).sum();
+            let listener = address.to_string();
+            let labels = [("listener", listener.as_str())];
+            out.counter(
+                "socket_receive_drops_total",
+                "Datagrams that the kernel dropped because a receive buffer was full.",
+                &labels,
+                dropped,
+            );
+            out.gauge(
+                "socket_receive_buffer_bytes",
+                "Receive buffer granted to each UDP socket.",
+                &labels,
+                f64::from(u32::try_from(socket.buffers().receive).unwrap_or(u32::MAX)),
+            );
+        }
+    }
+}

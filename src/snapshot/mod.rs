@@ -1,6 +1,6 @@
 //! The immutable set of local zones that queries are answered from.
 //!
-//! A [`RecordSet`](model::RecordSet) is plain data. [`Snapshot::build`]
+//! A [`RecordSet`] is plain data. [`Snapshot::build`]
 //! compiles it: names become nodes ([`nodes`]), CNAME chains are followed
 //! once, and each name's answer sections are written as they will stand in
 //! the response ([`compile`], [`entry`]), behind one hash table ([`table`]).

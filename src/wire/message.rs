@@ -3,8 +3,9 @@
 
 use std::ops::Range;
 
+use super::folded::FoldedName;
 use super::header::{self, Counts, Flags, HEADER_LEN};
-use super::name::{FoldedName, MAX_NAME_LEN, Name};
+use super::name::{MAX_NAME_LEN, Name};
 use super::types::{Class, Rcode, Rtype};
 use super::{read_u16, read_u32};
 

@@ -5,6 +5,7 @@
 //! length is checked, every loop is bounded by the message.
 
 pub mod edns;
+pub mod folded;
 pub mod header;
 pub mod message;
 pub mod name;
@@ -14,8 +15,9 @@ pub mod response;
 pub mod types;
 
 pub use edns::{Ede, Edns};
+pub use folded::FoldedName;
 pub use header::{Flags, HEADER_LEN, Opcode};
-pub use name::{FoldedName, Name, NameError};
+pub use name::{Name, NameError};
 pub use query::{DropReason, Query, Reject};
 pub use response::Response;
 pub use types::{Class, Rcode, Rtype};

@@ -1,8 +1,8 @@
 //! Queries as they arrive: the checks of RFC 1035, 6891, 9619 in wire order.
 
 use super::edns::Edns;
+use super::folded::FoldedName;
 use super::header::{self, Flags, HEADER_LEN, Opcode};
-use super::name::FoldedName;
 use super::read_u32;
 use super::types::{Class, Rcode, Rtype};
 

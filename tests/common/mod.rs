@@ -2,5 +2,8 @@
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part")]
 
 pub mod estate;
+pub mod load;
+pub mod peer;
 pub mod rig;
+pub mod serving;
 pub mod upstream;

@@ -1,0 +1,146 @@
+//! The status page: one plain page without scripts, everything from outside
+//! escaped.
+
+use std::fmt::Write as _;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::view::Status;
+
+/// The zones, sources and notes that are shown; a page must stay small.
+const MAX_ROWS: usize = 200;
+
+const HEAD: &str = "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
+<meta name=\"viewport\" content=\"width=device-width\"><title>hubdns</title><style>\
+body{font:15px/1.5 sans-serif;margin:2em;max-width:70em;color-scheme:light dark}\
+table{border-collapse:collapse;margin:.5em 0 1.5em}th,td{text-align:left;padding:.2em 1em .2em 0;\
+border-bottom:1px solid #8888;vertical-align:top;overflow-wrap:anywhere}.bad{color:#c33}</style></head><body>\n";
+
+/// The page for `status`.
+pub(super) fn render(status: &Status) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_secs());
+    let mut page = String::from(HEAD);
+    page.push_str("<h1>hubdns</h1>\n");
+    state(&mut page, status, now);
+    page.push_str("<p><a href=\"/metrics\">metrics</a> · <a href=\"/readyz\">readyz</a> · ");
+    page.push_str("<a href=\"/livez\">livez</a></p>\n");
+    let zones = status.zones.iter().map(|z| [z.apex.clone(), z.policy.clone(), z.rrsets.to_string()]);
+    table(&mut page, "Zones", ["apex", "other names", "RRsets"], zones);
+    let sources = status.sources.iter().map(|s| {
+        let read = s.last_success_at.map_or_else(|| "never".to_owned(), |at| ago(now, at));
+        let state = s.error.clone().unwrap_or_else(|| "ok".to_owned());
+        [s.name.clone(), read, s.facts.to_string(), state]
+    });
+    table(&mut page, "Sources", ["source", "last read", "facts", "state"], sources);
+    let groups = status.groups.iter().map(|g| {
+        let role = if g.fallback { "fallback" } else { "" };
+        [g.name.clone(), g.upstreams.join(", "), role.to_owned()]
+    });
+    table(&mut page, "Upstreams", ["group", "asks", ""], groups);
+    let rules = status.rules.iter().map(|r| [r.suffix.clone(), r.group.clone()]);
+    table(&mut page, "Forward rules", ["suffix", "group"], rules);
+    if !status.notes.is_empty() {
+        table(&mut page, "Notes", ["note"], status.notes.iter().map(|note| [note.clone()]));
+    }
+    page.push_str("</body></html>\n");
+    page
+}
+
+fn state(page: &mut String, status: &Status, now: u64) {
+    if status.unready.is_empty() {
+        page.push_str("<p>ready</p>\n");
+    } else {
+        let _ = writeln!(page, "<p class=\"bad\">not ready: {}</p>", escape(&status.unready.join("; ")));
+    }
+    let rows = [
+        ["version".to_owned(), format!("{} ({})", status.version, status.commit)],
+        ["started".to_owned(), ago(now, status.started_at)],
+        ["configuration".to_owned(), format!("{}, {}", status.config, ago(now, status.config_applied_at))],
+        ["listening".to_owned(), status.listen.join(", ")],
+        ["state directory".to_owned(), status.state_dir.clone()],
+        ["generation".to_owned(), status.generation.to_string()],
+        ["public aliases".to_owned(), status.aliases.to_string()],
+        ["own registries".to_owned(), status.own.len().to_string()],
+    ];
+    table(page, "State", ["", ""], rows.into_iter());
+}
+
+fn table<const N: usize>(
+    page: &mut String,
+    title: &str,
+    columns: [&str; N],
+    rows: impl ExactSizeIterator<Item = [String; N]>,
+) {
+    let left_out = rows.len().saturating_sub(MAX_ROWS);
+    let _ = write!(page, "<h2>{title}</h2>\n<table>");
+    if columns.iter().any(|column| !column.is_empty()) {
+        page.push_str("<tr>");
+        for column in columns {
+            let _ = write!(page, "<th>{column}</th>");
+        }
+        page.push_str("</tr>\n");
+    }
+    for row in rows.take(MAX_ROWS) {
+        page.push_str("<tr>");
+        for cell in row {
+            let _ = write!(page, "<td>{}</td>", escape(&cell));
+        }
+        page.push_str("</tr>\n");
+    }
+    page.push_str("</table>\n");
+    if left_out > 0 {
+        let _ = writeln!(page, "<p>and {left_out} more</p>");
+    }
+}
+
+/// `42 s ago`: the page needs no time zone.
+fn ago(now: u64, then: u64) -> String {
+    match now.saturating_sub(then) {
+        seconds @ 0..=119 => format!("{seconds} s ago"),
+        seconds @ 120..=7199 => format!("{} min ago", seconds / 60),
+        seconds @ 7200..=172_799 => format!("{} h ago", seconds / 3600),
+        seconds => format!("{} d ago", seconds / 86_400),
+    }
+}
+
+/// Text as HTML shows it, and nothing else: markup and control characters are escaped.
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\'' => escaped.push_str("&#39;"),
+            other if other.is_control() => {
+                let _ = write!(escaped, "\\u{{{:x}}}", u32::from(other));
+            }
+            other => escaped.push(other),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admin::view::SourceRow;
+
+    #[test]
+    fn outside_text_is_escaped() {
+        let error = Some("<script>alert('1')</script>&\u{1b}[31m".to_owned());
+        let source = SourceRow { name: "a\"b".to_owned(), error, ..SourceRow::default() };
+        let page = render(&Status { sources: vec![source], ..Status::default() });
+        assert!(!page.contains("<script"), "{page}");
+        assert!(page.contains("&lt;script&gt;alert(&#39;1&#39;)&lt;/script&gt;&amp;\\u{1b}[31m"), "{page}");
+        assert!(page.contains("a&quot;b"), "{page}");
+    }
+
+    #[test]
+    fn long_tables_are_cut() {
+        let notes = (0..MAX_ROWS + 7).map(|i| format!("note-{i}")).collect();
+        let page = render(&Status { notes, ..Status::default() });
+        assert!(page.contains("and 7 more"));
+        assert!(!page.contains(&format!("note-{MAX_ROWS}<")));
+    }
+}

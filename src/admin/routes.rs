@@ -1,0 +1,156 @@
+//! What each path answers.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use axum::extract::{Query, Request, State};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use axum::http::{HeaderValue, StatusCode};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Extension, Json, Router};
+use serde::Deserialize;
+
+use super::view::{Problems, Reloaded};
+use super::{AZURE_PROBE, Control, page};
+use crate::metrics::admin::AdminCounters;
+
+const TEXT: &str = "text/plain; charset=utf-8";
+const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
+const HTML: &str = "text/html; charset=utf-8";
+
+/// A call of the control trait that takes longer is answered with 503.
+const CALL_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Who asks, found out when the connection was accepted.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peer {
+    pub(super) address: IpAddr,
+    pub(super) admitted: bool,
+}
+
+/// The paths of the admin listeners.
+pub(super) fn admin(control: Arc<dyn Control>, counters: Arc<AdminCounters>) -> Router {
+    Router::new()
+        .route("/", get(index))
+        .route("/metrics", get(metrics))
+        .route("/livez", get(livez))
+        .route("/readyz", get(readyz))
+        .fallback(missing)
+        .layer(middleware::from_fn_with_state(counters, admit))
+        .with_state(control)
+}
+
+/// The paths of the control socket.
+pub(super) fn control(control: Arc<dyn Control>) -> Router {
+    Router::new()
+        .route("/v1/status", get(status))
+        .route("/v1/records", get(records))
+        .route("/v1/explain", get(explain))
+        .route("/v1/reload", post(reload))
+        .route("/livez", get(livez))
+        .route("/readyz", get(readyz))
+        .fallback(missing)
+        .with_state(control)
+}
+
+/// Refuses outsiders; Azure's probes may see the two probe paths.
+async fn admit(
+    State(counters): State<Arc<AdminCounters>>,
+    Extension(peer): Extension<Peer>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let probe = peer.address == AZURE_PROBE && matches!(request.uri().path(), "/livez" | "/readyz");
+    if !peer.admitted && !probe {
+        counters.forbidden.fetch_add(1, Ordering::Relaxed);
+        return respond(StatusCode::FORBIDDEN, TEXT, "forbidden\n".to_owned());
+    }
+    next.run(request).await
+}
+
+async fn index(State(control): State<Arc<dyn Control>>) -> Response {
+    called(control, |control| respond(StatusCode::OK, HTML, page::render(&control.status()))).await
+}
+
+async fn metrics(State(control): State<Arc<dyn Control>>) -> Response {
+    called(control, |control| respond(StatusCode::OK, METRICS, control.scrape())).await
+}
+
+/// Alive is who answers: nothing else is asked, so that no lock can fail it.
+async fn livez() -> Response {
+    respond(StatusCode::OK, TEXT, "ok\n".to_owned())
+}
+
+async fn readyz(State(control): State<Arc<dyn Control>>) -> Response {
+    let reasons = control.unready();
+    if reasons.is_empty() {
+        return respond(StatusCode::OK, TEXT, "ready\n".to_owned());
+    }
+    let mut text = reasons.join("\n");
+    text.push('\n');
+    respond(StatusCode::SERVICE_UNAVAILABLE, TEXT, text)
+}
+
+async fn missing() -> Response {
+    respond(StatusCode::NOT_FOUND, TEXT, "not found\n".to_owned())
+}
+
+async fn status(State(control): State<Arc<dyn Control>>) -> Response {
+    called(control, |control| Json(control.status()).into_response()).await
+}
+
+async fn records(State(control): State<Arc<dyn Control>>) -> Response {
+    called(control, |control| Json(control.records()).into_response()).await
+}
+
+#[derive(Deserialize)]
+struct Asked {
+    name: String,
+    r#type: Option<String>,
+}
+
+async fn explain(State(control): State<Arc<dyn Control>>, Query(asked): Query<Asked>) -> Response {
+    called(control, move |control| match control.explain(&asked.name, asked.r#type.as_deref()) {
+        Ok(explanation) => Json(explanation).into_response(),
+        Err(problem) => problems(StatusCode::BAD_REQUEST, vec![problem]),
+    })
+    .await
+}
+
+async fn reload(State(control): State<Arc<dyn Control>>) -> Response {
+    called(control, |control| match control.reload() {
+        Ok(notes) => Json(Reloaded { notes }).into_response(),
+        Err(list) => problems(StatusCode::UNPROCESSABLE_ENTITY, list),
+    })
+    .await
+}
+
+fn problems(status: StatusCode, problems: Vec<String>) -> Response {
+    (status, Json(Problems { problems })).into_response()
+}
+
+/// Runs `call` beside the runtime's thread: a large listing delays no probe.
+async fn called<F>(control: Arc<dyn Control>, call: F) -> Response
+where
+    F: FnOnce(&dyn Control) -> Response + Send + 'static,
+{
+    let running = tokio::task::spawn_blocking(move || call(control.as_ref()));
+    match tokio::time::timeout(CALL_TIMEOUT, running).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(_)) => respond(StatusCode::INTERNAL_SERVER_ERROR, TEXT, "internal error\n".to_owned()),
+        Err(_) => respond(StatusCode::SERVICE_UNAVAILABLE, TEXT, "timed out\n".to_owned()),
+    }
+}
+
+fn respond(status: StatusCode, content_type: &'static str, body: String) -> Response {
+    let mut response = (status, body).into_response();
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}

@@ -1,0 +1,21 @@
+//! `hubdns check`: validates without binding anything.
+
+use clap::Args;
+
+use super::options::ConfigArgs;
+use super::{CliError, text};
+use crate::config;
+
+#[derive(Debug, Args)]
+pub(super) struct Check {
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+impl Check {
+    pub(super) fn run(self) -> Result<(), CliError> {
+        let config = self.config.origin().load()?;
+        let lines: Vec<String> = config::summary(&config).lines().map(text::plain).collect();
+        text::print(&(lines.join("\n") + "\n"))
+    }
+}

@@ -1,0 +1,123 @@
+//! Text for terminals: outside data without control characters, tables, ages,
+//! and output that a closed pipe ends quietly.
+
+use std::error::Error;
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+
+use super::CliError;
+
+/// `text` without what a terminal would act on: control characters and those
+/// that turn the direction of writing become escapes.
+pub(super) fn plain(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_control() || is_direction(character) {
+            let _ = write!(escaped, "\\u{{{:x}}}", u32::from(character));
+        } else {
+            escaped.push(character);
+        }
+    }
+    escaped
+}
+
+const fn is_direction(character: char) -> bool {
+    matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// `value` as JSON, with the control characters escaped that JSON itself lets pass.
+pub(super) fn json(value: &impl Serialize) -> Result<String, CliError> {
+    let text = serde_json::to_string_pretty(value).map_err(|e| CliError::failed("cannot write JSON", e))?;
+    let mut escaped = String::with_capacity(text.len() + 1);
+    for character in text.chars() {
+        if character != '\n' && (character.is_control() || is_direction(character)) {
+            let _ = write!(escaped, "\\u{:04x}", u32::from(character));
+        } else {
+            escaped.push(character);
+        }
+    }
+    escaped.push('\n');
+    Ok(escaped)
+}
+
+/// Writes `text` to standard output; a reader that has gone away is no error.
+pub(super) fn print(text: &str) -> Result<(), CliError> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(CliError::failed("cannot write to standard output", error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Prints `error` and what caused it to standard error.
+pub(super) fn complain(error: &CliError) {
+    let mut text = String::new();
+    let message = error.to_string();
+    // A configuration's problems come one a line; each is escaped by itself.
+    for (i, line) in message.lines().enumerate() {
+        let _ = writeln!(text, "{}{}", if i == 0 { "hubdns: " } else { "" }, plain(line));
+    }
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let _ = writeln!(text, "  caused by: {}", plain(&error.to_string()));
+        cause = error.source();
+    }
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+}
+
+/// Rows below `head`, in columns as wide as their widest cell.
+pub(super) fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> String {
+    let mut widths = head.map(|cell| cell.chars().count());
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let mut text = String::new();
+    let head = head.map(str::to_owned);
+    for row in std::iter::once(&head).chain(rows) {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(widths) {
+            let _ = write!(line, "{cell:width$}  ");
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// The time since `then`, Unix seconds, in one unit.
+pub(super) fn age(then: u64) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_secs());
+    match now.saturating_sub(then) {
+        seconds @ 0..=119 => format!("{seconds}s"),
+        seconds @ 120..=7199 => format!("{}m", seconds / 60),
+        seconds @ 7200..=172_799 => format!("{}h", seconds / 3600),
+        seconds => format!("{}d", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn terminal_control_characters_are_escaped() {
+        assert_eq!(plain("a\u{1b}[2Jb\u{9b}c\u{202e}d"), "a\\u{1b}[2Jb\\u{9b}c\\u{202e}d");
+        let text = json(&["\u{1b}\u{9b}\u{7f}\u{202e}"]).unwrap();
+        assert_eq!(text, "[\n  \"\\u001b\\u009b\\u007f\\u202e\"\n]\n");
+        let back: Vec<String> = serde_json::from_str(&text).unwrap();
+        assert_eq!(back, ["\u{1b}\u{9b}\u{7f}\u{202e}"]);
+    }
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell() {
+        let rows = [["a".to_owned(), "bb".to_owned()], ["ccc".to_owned(), String::new()]];
+        assert_eq!(table(["x", "y"], &rows), "x    y\na    bb\nccc\n");
+    }
+}

@@ -1,0 +1,227 @@
+//! The published set laid open: rows of records, and what would be answered
+//! for a question and why. The same for the running daemon and offline.
+
+mod decide;
+mod response;
+
+use std::collections::{BTreeSet, HashMap};
+use std::net::SocketAddr;
+
+use crate::admin::view::{
+    Explanation, ForwardRow, GroupRow, LostRow, OriginRow, RecordRow, RuleRow, ZoneRow,
+};
+use crate::answer::{Miss, Outcome};
+use crate::config::{Config, Upstreams};
+use crate::resolve::Resolver;
+use crate::snapshot::Snapshot;
+use crate::snapshot::model::{AnswerOptions, RecordSet, Rrset, Zone, ZonePolicy};
+use crate::sync::provenance::{Provenance, Sighting};
+use crate::wire::{Name, Rtype, rdata};
+
+/// Everything that the rows and explanations are made of.
+#[derive(Debug)]
+pub struct Inspection<'a> {
+    /// The configuration in force.
+    pub config: &'a Config,
+    /// The published set.
+    pub set: &'a RecordSet,
+    /// How it is answered.
+    pub options: &'a AnswerOptions,
+    /// The same set, compiled.
+    pub snapshot: &'a Snapshot,
+    /// Where its records come from.
+    pub provenance: &'a Provenance,
+    /// The running resolver, which knows the host's own resolvers; absent offline.
+    pub resolver: Option<&'a Resolver>,
+}
+
+impl Inspection<'_> {
+    /// Every RRset and every public alias, in the set's order.
+    pub fn records(&self) -> Vec<RecordRow> {
+        let mut rows = Vec::new();
+        for zone in self.zones() {
+            rows.extend(zone.rrsets.iter().map(|rrset| self.rrset_row(zone, rrset)));
+        }
+        let targets = self.address_sets();
+        rows.extend(self.set.aliases.iter().map(|alias| {
+            let behind = targets.get(&alias.target).copied();
+            self.alias_row(&alias.public, &alias.target, behind)
+        }));
+        rows
+    }
+
+    /// What would be answered for `name` and `rtype` (A if absent), and why.
+    ///
+    /// # Errors
+    /// The text says what is wrong with the name or the type.
+    pub fn explain(&self, name: &str, rtype: Option<&str>) -> Result<Explanation, String> {
+        let name: Name = name.parse().map_err(|error| format!("{name:?} is not a name: {error}"))?;
+        let rtype: Rtype = rtype.map_or(Ok(Rtype::A), str::parse).map_err(|error| error.to_string())?;
+        let (outcome, bytes) = response::ask(&name, rtype, self.snapshot);
+        let response = bytes.as_deref().and_then(response::read);
+        let decision = decide::decide(self, &name, rtype, outcome);
+        let mut names: BTreeSet<Name> = response.iter().flat_map(|r| r.names.iter().cloned()).collect();
+        names.insert(name.clone());
+        names.extend(decision.also);
+        let next = match outcome {
+            Outcome::Hit(_) => None,
+            Outcome::Leads => response.as_ref().and_then(|response| response.leads_to.clone()),
+            Outcome::Miss(_) => Some(name.clone()),
+        };
+        Ok(Explanation {
+            name: name.to_string(),
+            rtype: rtype.to_string(),
+            generation: self.snapshot.generation(),
+            outcome: match outcome {
+                Outcome::Hit(_) => "local",
+                Outcome::Leads => "leads",
+                Outcome::Miss(_) => "forwarded",
+            }
+            .to_owned(),
+            rule: decision.rule.to_owned(),
+            because: decision.because,
+            response: response.map(|response| response.row),
+            origins: self.rows_at(&names),
+            lost: names.iter().flat_map(|name| self.lost_at(name)).collect(),
+            forward: next.map(|next| self.forward_row(&next, outcome == Outcome::Miss(Miss::Foreign))),
+        })
+    }
+
+    /// The local zones with their sizes.
+    pub fn zone_rows(&self) -> Vec<ZoneRow> {
+        let rows = self.set.zones.iter().map(|zone| ZoneRow {
+            apex: zone.apex.to_string(),
+            policy: match zone.policy {
+                ZonePolicy::Authoritative => "authoritative",
+                ZonePolicy::FallThrough => "fall-through",
+            }
+            .to_owned(),
+            rrsets: zone.rrsets.len(),
+        });
+        rows.collect()
+    }
+
+    /// The zones of the set; those served by RFC hold nothing that a source told.
+    fn zones(&self) -> impl Iterator<Item = &Zone> {
+        self.set.zones.iter()
+    }
+
+    fn rows_at(&self, names: &BTreeSet<Name>) -> Vec<RecordRow> {
+        let mut rows = Vec::new();
+        for zone in self.zones() {
+            let held = zone.rrsets.iter().filter(|rrset| names.contains(&rrset.owner));
+            rows.extend(held.map(|rrset| self.rrset_row(zone, rrset)));
+        }
+        rows
+    }
+
+    fn rrset_row(&self, zone: &Zone, rrset: &Rrset) -> RecordRow {
+        RecordRow {
+            name: rrset.owner.to_string(),
+            rtype: rrset.rtype.to_string(),
+            ttl: rrset.ttl,
+            data: rrset.rdatas.iter().map(|data| rdata::to_text(rrset.rtype, data)).collect(),
+            zone: zone.apex.to_string(),
+            alias: false,
+            origin: self.origin(&rrset.owner, rrset.rtype),
+        }
+    }
+
+    /// The RRset of each owner that an alias' TTL is taken from.
+    fn address_sets(&self) -> HashMap<&Name, &Rrset> {
+        let rrsets = self.zones().flat_map(|zone| &zone.rrsets);
+        rrsets.filter(|rrset| matches!(rrset.rtype, Rtype::A | Rtype::AAAA)).map(|r| (&r.owner, r)).collect()
+    }
+
+    fn alias_row(&self, public: &Name, target: &Name, behind: Option<&Rrset>) -> RecordRow {
+        let behind_it = || self.origin(target, behind?.rtype);
+        RecordRow {
+            name: public.to_string(),
+            rtype: Rtype::CNAME.to_string(),
+            ttl: behind.map_or(0, |rrset| rrset.ttl),
+            data: vec![rdata::to_text(Rtype::CNAME, target.as_wire())],
+            zone: String::new(),
+            alias: true,
+            origin: self.origin(public, Rtype::CNAME).or_else(behind_it),
+        }
+    }
+
+    fn origin(&self, owner: &Name, rtype: Rtype) -> Option<OriginRow> {
+        let winner = self.provenance.entry(owner, rtype)?.winner.as_ref()?;
+        Some(self.origin_row(winner))
+    }
+
+    fn origin_row(&self, sighting: &Sighting) -> OriginRow {
+        let listing = self.provenance.listing(sighting);
+        OriginRow {
+            source: listing.map_or_else(String::new, |listing| listing.id.source.clone()),
+            rank: sighting.rank.label().to_owned(),
+            id: sighting.origin.clone(),
+            read_at: listing.map_or(0, |listing| listing.read_at),
+        }
+    }
+
+    fn lost_at(&self, owner: &Name) -> Vec<LostRow> {
+        let entries = self.provenance.entries_at(owner).iter();
+        let lost = entries.flat_map(|entry| entry.alternatives.iter().map(move |lost| (entry.rtype, lost)));
+        lost.map(|(rtype, lost)| LostRow {
+            name: owner.to_string(),
+            rtype: rtype.to_string(),
+            data: lost.rdatas.iter().map(|data| rdata::to_text(rtype, data)).collect(),
+            origin: self.origin_row(&lost.sighting),
+            reason: lost.reason.label().to_owned(),
+            because: lost.reason.to_string(),
+        })
+        .collect()
+    }
+
+    fn forward_row(&self, name: &Name, may_fall_back: bool) -> ForwardRow {
+        let forward = &self.config.forward;
+        let matching = forward.rules.iter().filter(|rule| name.is_at_or_below(&rule.suffix));
+        let rule = matching.max_by_key(|rule| rule.suffix.label_count());
+        let group = rule.and_then(|rule| forward.groups.get(rule.group));
+        let fallback = forward.fallback.and_then(|index| forward.groups.get(index));
+        let asked = self.resolver.and_then(|resolver| resolver.route(name));
+        let asked = asked.map(|route| route.upstreams.iter().map(SocketAddr::to_string).collect());
+        ForwardRow {
+            suffix: rule.map_or_else(String::new, |rule| rule.suffix.to_string()),
+            group: group.map_or_else(String::new, |group| group.name.clone()),
+            upstreams: asked.or_else(|| group.map(|group| upstreams(&group.upstreams))).unwrap_or_default(),
+            fallback: fallback
+                .filter(|_| may_fall_back && self.is_registry_name(name))
+                .map_or_else(Vec::new, |group| upstreams(&group.upstreams)),
+        }
+    }
+
+    /// Whether `name` is somebody's registry: what the fallback is for.
+    fn is_registry_name(&self, name: &Name) -> bool {
+        self.options.suffixes.iter().any(|suffix| name != suffix && name.is_at_or_below(suffix))
+    }
+}
+
+/// The upstream groups of `config`.
+pub fn group_rows(config: &Config) -> Vec<GroupRow> {
+    let groups = config.forward.groups.iter().enumerate();
+    let rows = groups.map(|(i, group)| GroupRow {
+        name: group.name.clone(),
+        upstreams: upstreams(&group.upstreams),
+        fallback: config.forward.fallback == Some(i),
+    });
+    rows.collect()
+}
+
+/// The forward rules of `config`.
+pub fn rule_rows(config: &Config) -> Vec<RuleRow> {
+    let rows = config.forward.rules.iter().map(|rule| RuleRow {
+        suffix: rule.suffix.to_string(),
+        group: config.forward.groups.get(rule.group).map_or_else(String::new, |group| group.name.clone()),
+    });
+    rows.collect()
+}
+
+fn upstreams(upstreams: &Upstreams) -> Vec<String> {
+    match upstreams {
+        Upstreams::Addresses(addresses) => addresses.iter().map(SocketAddr::to_string).collect(),
+        Upstreams::System => vec!["the host's own resolvers".to_owned()],
+    }
+}

@@ -1,0 +1,114 @@
+//! The record set without a daemon: from a state directory, or from the
+//! sources of a configuration.
+
+use std::path::{Path, PathBuf};
+
+use super::inspect::Inspection;
+use crate::admin::view::{Explanation, RecordRow};
+use crate::config::Config;
+use crate::snapshot::Snapshot;
+use crate::snapshot::model::{AnswerOptions, RecordSet};
+use crate::sources::{self, SourceError};
+use crate::sync::memory::Memory;
+use crate::sync::merge::merge;
+use crate::sync::persist::{self, PersistError};
+use crate::sync::policy::{Policy, answer_options};
+use crate::sync::provenance::Provenance;
+
+/// Why there is nothing to look at.
+#[derive(Debug, thiserror::Error)]
+pub enum OfflineError {
+    /// A source of the configuration could not be read.
+    #[error("source {name}")]
+    Source {
+        /// Its name.
+        name: String,
+        /// Why not.
+        source: SourceError,
+    },
+    /// The state directory holds no set.
+    #[error("no saved record set in {}", .0.display())]
+    Nothing(PathBuf),
+    /// The state directory holds no good set.
+    #[error("no good record set in {}", path.display())]
+    Damaged {
+        /// The directory.
+        path: PathBuf,
+        /// What is wrong with the newest.
+        source: PersistError,
+    },
+}
+
+/// A record set with all that explains it.
+#[derive(Debug)]
+pub struct Offline {
+    config: Config,
+    options: AnswerOptions,
+    set: RecordSet,
+    snapshot: Snapshot,
+    provenance: Provenance,
+}
+
+impl Offline {
+    /// The newest good set in `directory`, answered as `config` says.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn saved(config: Config, directory: &Path) -> Result<Self, OfflineError> {
+        let loaded = persist::load(directory);
+        let path = directory.to_owned();
+        match (loaded.saved, loaded.problems.into_iter().next()) {
+            (Some(saved), _) => {
+                let provenance = saved.facts.unwrap_or_default().provenance;
+                Ok(Self::new(config, saved.set, provenance, saved.header.generation))
+            }
+            (None, Some(source)) => Err(OfflineError::Damaged { path, source }),
+            (None, None) => Err(OfflineError::Nothing(path)),
+        }
+    }
+
+    /// What the sources of `config` say now: nothing remembered, nothing held back.
+    ///
+    /// # Errors
+    /// A source that cannot be read.
+    pub fn read(config: Config) -> Result<Self, OfflineError> {
+        let mut listings = Vec::new();
+        for source in sources::open(&config) {
+            let read = source.read();
+            let name = || source.name().to_owned();
+            listings.extend(read.map_err(|error| OfflineError::Source { name: name(), source: error })?);
+        }
+        let merged = merge(&listings.iter().collect::<Vec<_>>(), &Policy::new(&config), &Memory::default());
+        Ok(Self::new(config, merged.set, merged.provenance, 0))
+    }
+
+    fn new(config: Config, set: RecordSet, provenance: Provenance, generation: u64) -> Self {
+        let options = answer_options(&config);
+        let snapshot = Snapshot::build(&set, &options, generation);
+        Self { config, options, set, snapshot, provenance }
+    }
+
+    /// Every RRset and every public alias.
+    pub fn records(&self) -> Vec<RecordRow> {
+        self.inspect().records()
+    }
+
+    /// What would be answered, and why.
+    ///
+    /// # Errors
+    /// The text says what is wrong with the name or the type.
+    pub fn explain(&self, name: &str, rtype: Option<&str>) -> Result<Explanation, String> {
+        self.inspect().explain(name, rtype)
+    }
+
+    fn inspect(&self) -> Inspection<'_> {
+        Inspection {
+            config: &self.config,
+            set: &self.set,
+            options: &self.options,
+            snapshot: &self.snapshot,
+            provenance: &self.provenance,
+            resolver: None,
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! The running daemon as the control thread sees it: what `admin` may ask of
+//! it, reloads and the drain.
+
+mod reload;
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::time::Duration;
+
+use tracing::info;
+
+use super::ConfigOrigin;
+use super::inspect::{self, Inspection};
+use crate::admin::view::{Explanation, RecordRow, SourceRow, Status, ZoneRow};
+use crate::admin::{Control, ControlSocket};
+use crate::config::Config;
+use crate::events::{Counters, outside};
+use crate::metrics::Registry;
+use crate::metrics::process::{COMMIT, Process, VERSION};
+use crate::resolve::Resolver;
+use crate::serve::Running;
+use crate::snapshot::model::ZonePolicy;
+use crate::snapshot::publish::Publisher;
+use crate::sync;
+use crate::sync::policy::answer_options;
+use crate::sync::watch::Command;
+
+/// How often set and snapshot are looked at until they are of one generation, ...
+const LOOKS: u32 = 100;
+/// ... and the pause in between.
+const LOOK_PAUSE: Duration = Duration::from_millis(5);
+
+/// Longest wait for the first reading of the sources.
+const FIRST_CYCLE: Duration = Duration::from_secs(5);
+
+/// What has been started.
+pub(super) struct Parts {
+    pub(super) process: Arc<Process>,
+    pub(super) events: Arc<Counters>,
+    pub(super) registry: Registry,
+    pub(super) publisher: Arc<Publisher>,
+    pub(super) status: sync::Status,
+    pub(super) resolver: Resolver,
+    pub(super) running: Running,
+    pub(super) admin: Vec<SocketAddr>,
+    pub(super) control_socket: Option<ControlSocket>,
+}
+
+/// The running daemon.
+pub(super) struct State {
+    origin: ConfigOrigin,
+    config: RwLock<Arc<Config>>,
+    process: Arc<Process>,
+    events: Arc<Counters>,
+    registry: Registry,
+    publisher: Arc<Publisher>,
+    status: sync::Status,
+    resolver: Resolver,
+    listen: Vec<SocketAddr>,
+    admin: Vec<SocketAddr>,
+    control_socket: Option<ControlSocket>,
+    /// Gone once it was stopped.
+    running: Mutex<Option<Arc<Running>>>,
+    /// The way to the sync thread, once it runs.
+    sync: OnceLock<Sender<Command>>,
+    draining: AtomicBool,
+    /// Held by the reload that runs: there is one at a time.
+    reloading: Mutex<()>,
+}
+
+impl State {
+    pub(super) fn new(origin: ConfigOrigin, config: Config, parts: Parts) -> Self {
+        Self {
+            origin,
+            config: RwLock::new(Arc::new(config)),
+            process: parts.process,
+            events: parts.events,
+            registry: parts.registry,
+            publisher: parts.publisher,
+            status: parts.status,
+            resolver: parts.resolver,
+            listen: parts.running.local_addrs().to_vec(),
+            admin: parts.admin,
+            control_socket: parts.control_socket,
+            running: Mutex::new(Some(Arc::new(parts.running))),
+            sync: OnceLock::new(),
+            draining: AtomicBool::new(false),
+            reloading: Mutex::new(()),
+        }
+    }
+
+    pub(super) fn control_socket(&self) -> Option<&ControlSocket> {
+        self.control_socket.as_ref()
+    }
+
+    pub(super) fn events(&self) -> &Counters {
+        &self.events
+    }
+
+    /// Takes the way to the sync thread.
+    pub(super) fn attach(&self, commands: Sender<Command>) {
+        // There is one start.
+        let _ = self.sync.set(commands);
+    }
+
+    fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn running(&self) -> Option<Arc<Running>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The workers' beats, for the watchdog; none once they were stopped.
+    pub(super) fn beats(&self) -> Vec<u64> {
+        self.running().map(|running| running.beats()).unwrap_or_default()
+    }
+
+    /// The start-up banner: what runs, and with what.
+    pub(super) fn announce(&self) {
+        let config = self.config();
+        let state = self.status.get();
+        info!(version = VERSION, commit = COMMIT, workers = config.server.workers, "hubdns started");
+        self.events.serving(&self.listen, config.server.workers);
+        for address in &self.admin {
+            info!(%address, "admin HTTP listening");
+        }
+        if let Some(socket) = &self.control_socket {
+            let path = socket.path().display().to_string();
+            info!(path = %outside(&path), "control socket listening");
+        }
+        let path = config.server.state_dir.display().to_string();
+        info!(path = %outside(&path), generation = state.generation, "state directory");
+        for group in inspect::group_rows(&config) {
+            info!(group = group.name, upstreams = group.upstreams.join(", "), "upstream group");
+        }
+        for rule in inspect::rule_rows(&config) {
+            info!(suffix = rule.suffix, group = rule.group, "forward rule");
+        }
+    }
+
+    /// The banner's second half, once the sources were read for the first time:
+    /// what is held.
+    pub(super) fn announce_records(&self) {
+        let state = self.status.get();
+        for source in &state.sources {
+            info!(source = %outside(&source.name), facts = source.facts, "source");
+        }
+        for zone in &state.set.zones {
+            let falls_through = zone.policy == ZonePolicy::FallThrough;
+            info!(zone = %zone.apex, rrsets = zone.rrsets.len(), falls_through, "local zone");
+        }
+    }
+
+    /// Waits until a set is loaded or every source was tried: on a first start
+    /// nothing is held before. Not for long: a source that hangs must not keep
+    /// the rest from being ready.
+    pub(super) async fn first_cycle(&self) {
+        let tried = async {
+            loop {
+                let state = self.status.get();
+                let tried = |s: &sync::SourceStatus| s.last_success.is_some() || s.last_error.is_some();
+                if state.loaded || (!state.sources.is_empty() && state.sources.iter().all(tried)) {
+                    break;
+                }
+                tokio::time::sleep(LOOK_PAUSE).await;
+            }
+        };
+        let _ = tokio::time::timeout(FIRST_CYCLE, tried).await;
+    }
+
+    /// What `systemctl status` shows.
+    pub(super) fn one_line(&self) -> String {
+        let state = self.status.get();
+        let rrsets: usize = state.set.zones.iter().map(|zone| zone.rrsets.len()).sum();
+        format!("generation {}, {rrsets} RRsets in {} zones", state.generation, state.set.zones.len())
+    }
+
+    /// From here on `/readyz` fails, so that load balancers send nobody new.
+    pub(super) fn begin_drain(&self, signal: &'static str) {
+        self.draining.store(true, Ordering::Release);
+        self.events.draining(signal, self.config().server.drain);
+    }
+
+    /// Answers what is in flight; whether nothing is left.
+    pub(super) async fn drain(&self) -> bool {
+        match self.running() {
+            Some(running) => running.drain(self.config().server.drain).await,
+            None => true,
+        }
+    }
+
+    /// Ends workers and TCP.
+    pub(super) fn stop(&self) {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(running) = running.and_then(Arc::into_inner) {
+            running.stop();
+        }
+    }
+
+    /// Calls `work` with the published set laid open.
+    fn inspect<T>(&self, work: impl FnOnce(&Inspection<'_>) -> T) -> T {
+        let config = self.config();
+        let (mut state, mut snapshot) = (self.status.get(), self.publisher.current());
+        // The two are published one after the other: never a mixture.
+        for _ in 0..LOOKS {
+            if state.generation == snapshot.generation() {
+                break;
+            }
+            std::thread::sleep(LOOK_PAUSE);
+            (state, snapshot) = (self.status.get(), self.publisher.current());
+        }
+        work(&Inspection {
+            config: &config,
+            set: &state.set,
+            options: &answer_options(&config),
+            snapshot: &snapshot,
+            provenance: &state.provenance,
+            resolver: Some(&self.resolver),
+        })
+    }
+}
+
+#[expect(
+    clippy::redundant_closure_for_method_calls,
+    reason = "the path of a method is not general enough over the lifetime of an inspection"
+)]
+impl Control for State {
+    fn admits(&self, peer: IpAddr) -> bool {
+        Config::admits(&self.config().admin.allow, peer)
+    }
+
+    fn scrape(&self) -> String {
+        self.registry.scrape()
+    }
+
+    fn unready(&self) -> Vec<String> {
+        let mut reasons = Vec::new();
+        if self.draining.load(Ordering::Acquire) {
+            reasons.push("draining".to_owned());
+        }
+        if self.running().is_none() {
+            reasons.push("not listening".to_owned());
+        }
+        if !self.status.get().loaded {
+            reasons.push("no record set was ever loaded".to_owned());
+        }
+        reasons
+    }
+
+    fn status(&self) -> Status {
+        let config = self.config();
+        let state = self.status.get();
+        let zones: Vec<ZoneRow> = self.inspect(|inspection: &Inspection<'_>| inspection.zone_rows());
+        let sources = state.sources.iter().map(|source| SourceRow {
+            name: source.name.clone(),
+            last_success_at: source.last_success,
+            error: source.last_error.clone(),
+            facts: source.facts,
+        });
+        Status {
+            version: VERSION.to_owned(),
+            commit: COMMIT.to_owned(),
+            started_at: self.process.started_at(),
+            config: self.origin.name(),
+            config_applied_at: self.events.applied_at(),
+            unready: self.unready(),
+            listen: self.listen.iter().map(SocketAddr::to_string).collect(),
+            admin: self.admin.iter().map(SocketAddr::to_string).collect(),
+            state_dir: config.server.state_dir.display().to_string(),
+            generation: state.generation,
+            zones,
+            aliases: state.set.aliases.len(),
+            own: state.set.own.iter().map(ToString::to_string).collect(),
+            sources: sources.collect(),
+            groups: inspect::group_rows(&config),
+            rules: inspect::rule_rows(&config),
+            notes: state.notes.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    fn records(&self) -> Vec<RecordRow> {
+        self.inspect(|inspection| inspection.records())
+    }
+
+    fn explain(&self, name: &str, rtype: Option<&str>) -> Result<Explanation, String> {
+        self.inspect(|inspection| inspection.explain(name, rtype))
+    }
+
+    fn reload(&self) -> Result<Vec<String>, Vec<String>> {
+        self.reload_now()
+    }
+}

@@ -1,0 +1,69 @@
+//! Binding: for each listen address one TCP listener and a UDP socket for
+//! every worker, on the same port.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::ServeError;
+use crate::answer::Transport;
+use crate::socket::UdpSocket;
+
+/// Connections that may wait to be accepted; the system's limit
+/// (`net.core.somaxconn`) caps it.
+const BACKLOG: i32 = 1024;
+/// How many ports are tried for port 0, where a free TCP port may be taken on UDP.
+const PORT_ATTEMPTS: usize = 32;
+
+/// One listen address, bound.
+#[derive(Debug)]
+pub(super) struct Bind {
+    pub(super) address: SocketAddr,
+    pub(super) tcp: TcpListener,
+    /// One for each worker.
+    pub(super) udp: Vec<Arc<UdpSocket>>,
+}
+
+/// Binds `address` for `workers`. Port 0 takes one that is free on both transports.
+pub(super) fn bind(address: SocketAddr, workers: usize) -> Result<Bind, ServeError> {
+    let mut attempts = 1;
+    loop {
+        match bind_both(address, workers) {
+            Err(ServeError::Bind { source, transport: Transport::Udp, .. })
+                if address.port() == 0
+                    && source.kind() == io::ErrorKind::AddrInUse
+                    && attempts < PORT_ATTEMPTS =>
+            {
+                attempts += 1;
+            }
+            result => return result,
+        }
+    }
+}
+
+/// TCP first: its listener is never shared, so a second server that is started
+/// by mistake fails here, before its UDP sockets could join ours in a
+/// `SO_REUSEPORT` group and take a share of the queries.
+fn bind_both(address: SocketAddr, workers: usize) -> Result<Bind, ServeError> {
+    let tcp = bind_tcp(address).map_err(|source| ServeError::bind(Transport::Tcp, address, source))?;
+    let address = tcp.local_addr().map_err(|source| ServeError::bind(Transport::Tcp, address, source))?;
+    let udp = (0..workers.max(1)).map(|_| UdpSocket::bind(address, workers > 1).map(Arc::new));
+    let udp = udp.collect::<io::Result<Vec<_>>>();
+    let udp = udp.map_err(|source| ServeError::bind(Transport::Udp, address, source))?;
+    Ok(Bind { address, tcp, udp })
+}
+
+fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
+    let kind = Type::STREAM.nonblocking().cloexec();
+    let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::TCP))?;
+    // Connections of a server that ended a moment ago (TIME_WAIT) must not keep us from starting.
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}

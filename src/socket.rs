@@ -1,1 +1,0 @@
-//! To come: see the code map in the crate's documentation.

@@ -1,0 +1,115 @@
+//! Waiting for sockets (epoll) and being woken from another thread (eventfd).
+
+use std::ffi::c_int;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+
+/// Events taken from the kernel by one wait. More of them stay for the next.
+const EVENTS: u8 = 64;
+
+/// A set of descriptors to wait for, level-triggered.
+#[derive(Debug)]
+pub struct Poller {
+    epoll: OwnedFd,
+}
+
+impl Poller {
+    /// An empty set.
+    pub fn new() -> io::Result<Self> {
+        // SAFETY: takes a flag, returns a descriptor or -1.
+        let fd = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
+        Ok(Self { epoll: own(fd)? })
+    }
+
+    /// Waits for `fd` to become readable from now on, under the name `token`.
+    /// A descriptor leaves the set when it is closed.
+    pub fn add(&self, fd: impl AsFd, token: u64) -> io::Result<()> {
+        let mut event = libc::epoll_event { events: libc::EPOLLIN as u32, u64: token };
+        // SAFETY: both descriptors are open (borrowed here), the event is valid.
+        let result = unsafe {
+            libc::epoll_ctl(
+                self.epoll.as_raw_fd(),
+                libc::EPOLL_CTL_ADD,
+                fd.as_fd().as_raw_fd(),
+                &raw mut event,
+            )
+        };
+        if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+
+    /// Waits until something is readable, `timeout_ms` at most (-1: for ever),
+    /// and calls `ready` with each token. A signal ends the wait early.
+    pub fn wait(&self, timeout_ms: c_int, mut ready: impl FnMut(u64)) -> io::Result<()> {
+        let mut events = [libc::epoll_event { events: 0, u64: 0 }; EVENTS as usize];
+        // SAFETY: the array has room for EVENTS entries.
+        let count = unsafe {
+            libc::epoll_wait(self.epoll.as_raw_fd(), events.as_mut_ptr(), c_int::from(EVENTS), timeout_ms)
+        };
+        let Ok(count) = usize::try_from(count) else {
+            let error = io::Error::last_os_error();
+            return if error.kind() == io::ErrorKind::Interrupted { Ok(()) } else { Err(error) };
+        };
+        for event in events.iter().take(count) {
+            ready(event.u64);
+        }
+        Ok(())
+    }
+}
+
+/// Wakes every [`Poller`] that waits for it, and stays that way.
+#[derive(Debug)]
+pub struct Waker {
+    event: OwnedFd,
+}
+
+impl Waker {
+    /// A waker that has not been used.
+    pub fn new() -> io::Result<Self> {
+        // SAFETY: takes two integers, returns a descriptor or -1.
+        let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
+        Ok(Self { event: own(fd)? })
+    }
+
+    /// Wakes them all. Nobody reads the event, so it stays readable.
+    pub fn wake(&self) {
+        let one = 1u64.to_ne_bytes();
+        // SAFETY: eight readable bytes, as an eventfd wants. It fails only when
+        // the counter is full, that is when it is readable already.
+        let _ = unsafe { libc::write(self.event.as_raw_fd(), one.as_ptr().cast(), one.len()) };
+    }
+}
+
+impl AsFd for Waker {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.event.as_fd()
+    }
+}
+
+fn own(fd: c_int) -> io::Result<OwnedFd> {
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: a descriptor that the kernel just gave us and nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wake_up_is_seen_by_every_poller_and_again() {
+        let waker = Waker::new().unwrap();
+        let pollers = [Poller::new().unwrap(), Poller::new().unwrap()];
+        for poller in &pollers {
+            poller.add(&waker, 7).unwrap();
+            poller.wait(0, |_| panic!("nothing happened yet")).unwrap();
+        }
+        waker.wake();
+        for poller in pollers.iter().chain(&pollers) {
+            let mut seen = Vec::new();
+            poller.wait(-1, |token| seen.push(token)).unwrap();
+            assert_eq!(seen, [7]);
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! Where a thread runs.
+
+use std::io;
+
+/// Cores that this thread may run on, in ascending order; empty if the kernel
+/// does not say (more than 1024 cores).
+pub fn allowed_cores() -> Vec<usize> {
+    let Ok(set) = get_affinity() else {
+        return Vec::new();
+    };
+    let most = libc::CPU_SETSIZE as usize;
+    // SAFETY: CPU_ISSET reads the bit at an index below CPU_SETSIZE.
+    (0..most).filter(|&core| unsafe { libc::CPU_ISSET(core, &set) }).collect()
+}
+
+/// Pins the calling thread to `core`.
+pub fn pin(core: usize) -> io::Result<()> {
+    if core >= libc::CPU_SETSIZE as usize {
+        return Err(io::Error::from_raw_os_error(libc::EINVAL));
+    }
+    // SAFETY: all zero is the empty set.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the index is below CPU_SETSIZE.
+    unsafe { libc::CPU_SET(core, &mut set) };
+    // SAFETY: 0 is the calling thread; the set has the size given.
+    let result = unsafe { libc::sched_setaffinity(0, size_of_val(&set), &raw const set) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+fn get_affinity() -> io::Result<libc::cpu_set_t> {
+    // SAFETY: all zero is the empty set.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: 0 is the calling thread; the set has the size given.
+    let result = unsafe { libc::sched_getaffinity(0, size_of_val(&set), &raw mut set) };
+    if result == 0 { Ok(set) } else { Err(io::Error::last_os_error()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_can_be_pinned_to_an_allowed_core() {
+        std::thread::spawn(|| {
+            let cores = allowed_cores();
+            let last = *cores.last().expect("a thread runs on some core");
+            pin(last).unwrap();
+            assert_eq!(allowed_cores(), [last]);
+            assert!(pin(usize::MAX).is_err());
+        })
+        .join()
+        .unwrap();
+    }
+}

@@ -1,0 +1,188 @@
+//! UDP sockets for DNS: bound, sized, and able to answer from the address that
+//! was asked.
+
+use std::ffi::{c_int, c_void};
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::batch::errno;
+use super::fault::Fault;
+use super::raw::{Control, IoVec, MsgHdr, RawAddr, Source};
+
+/// Receive buffer asked for: some thousands of queries, which is what arrives
+/// while a worker is off its core for a few milliseconds.
+const RECEIVE_BYTES: c_int = 4 << 20;
+/// Send buffer asked for: several batches of responses.
+const SEND_BYTES: c_int = 1 << 20;
+
+/// Sizes of a socket's buffers as the kernel granted them, in bytes. The
+/// kernel doubles what is asked for, to cover its own overhead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Buffers {
+    /// Receive buffer.
+    pub receive: usize,
+    /// Send buffer.
+    pub send: usize,
+}
+
+/// A bound, non-blocking UDP socket.
+#[derive(Debug)]
+pub struct UdpSocket {
+    socket: Socket,
+    local: SocketAddr,
+    buffers: Buffers,
+}
+
+impl UdpSocket {
+    /// Binds to `address`. `shared` sets `SO_REUSEPORT`, so that each worker
+    /// has a socket of its own on the address and the kernel spreads clients
+    /// over them.
+    ///
+    /// A single worker binds without it: a second server that is started by
+    /// mistake then fails to bind, instead of silently taking half the queries.
+    /// (With several workers the TCP listener, bound first and never shared,
+    /// has the same effect.)
+    pub fn bind(address: SocketAddr, shared: bool) -> io::Result<Self> {
+        let domain = Domain::for_address(address);
+        let kind = Type::DGRAM.nonblocking().cloexec();
+        let socket = Socket::new(domain, kind, Some(Protocol::UDP))?;
+        if shared {
+            socket.set_reuse_port(true)?;
+        }
+        let wildcard = address.ip().is_unspecified();
+        if address.is_ipv4() {
+            if wildcard {
+                set_option(&socket, libc::IPPROTO_IP, libc::IP_PKTINFO, 1)?;
+            }
+            // Neither DF nor learned path MTUs: an off-path attacker who forges ICMP could
+            // else shrink our responses until they fragment (RFC 9715). Best effort.
+            let _ = set_option(&socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_OMIT);
+        } else {
+            // IPv4-mapped addresses never occur, and `[::]` can stand beside `0.0.0.0`.
+            socket.set_only_v6(true)?;
+            if wildcard {
+                set_option(&socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1)?;
+            }
+            let omit = libc::IPV6_PMTUDISC_OMIT;
+            let _ = set_option(&socket, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, omit);
+        }
+        let buffers = ask_for_buffers(&socket);
+        socket.bind(&address.into())?;
+        let local = socket.local_addr()?.as_socket().unwrap_or(address);
+        Ok(Self { socket, local, buffers })
+    }
+
+    /// The address bound, with the real port.
+    pub const fn local_addr(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// The buffer sizes granted.
+    pub const fn buffers(&self) -> Buffers {
+        self.buffers
+    }
+
+    /// Datagrams that the kernel dropped because the receive buffer was full,
+    /// since the socket was made. `SO_MEMINFO` tells the same figure as
+    /// `SO_RXQ_OVFL` does, when asked and not with every datagram: nothing is
+    /// added to the packet path.
+    pub fn dropped(&self) -> u32 {
+        let mut info = [0u32; 16];
+        let mut len = size_of_val(&info) as libc::socklen_t;
+        // SAFETY: the pointer leads to `len` writable bytes; the kernel writes at most that many.
+        let result = unsafe {
+            libc::getsockopt(
+                self.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_MEMINFO,
+                info.as_mut_ptr().cast(),
+                &raw mut len,
+            )
+        };
+        if result == 0 { info.get(libc::SK_MEMINFO_DROPS as usize).copied().unwrap_or(0) } else { 0 }
+    }
+
+    /// Sends one datagram to `peer`, from `source` where one is given. Never
+    /// waits. For responses that become ready outside a batch, on any thread.
+    pub fn send_to(&self, datagram: &[u8], peer: SocketAddr, source: Option<Source>) -> Result<(), Fault> {
+        let (mut name, name_len) = RawAddr::encode(peer);
+        let mut control = Control::empty();
+        let control_len = source.map_or(0, |source| control.encode(source));
+        let mut iovec = IoVec { base: datagram.as_ptr().cast_mut().cast(), len: datagram.len() };
+        let header = MsgHdr {
+            name: (&raw mut name).cast(),
+            name_len,
+            iov: &raw mut iovec,
+            iov_len: 1,
+            control: if control_len == 0 { std::ptr::null_mut() } else { (&raw mut control).cast() },
+            control_len,
+            flags: 0,
+        };
+        loop {
+            // SAFETY: the header leads to locals and to `datagram`, all alive during the
+            // call; sendmsg only reads them.
+            let sent = unsafe {
+                libc::syscall(
+                    libc::SYS_sendmsg,
+                    self.as_raw_fd(),
+                    &raw const header,
+                    libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
+                )
+            };
+            if sent >= 0 {
+                return Ok(());
+            }
+            match errno() {
+                libc::EINTR => {}
+                other => return Err(Fault::of_errno(other)),
+            }
+        }
+    }
+
+    /// Waits until the send buffer has room, at most `timeout_ms`.
+    pub(super) fn wait_writable(&self, timeout_ms: c_int) {
+        let mut poll = libc::pollfd { fd: self.as_raw_fd(), events: libc::POLLOUT, revents: 0 };
+        // SAFETY: one valid entry. The result does not matter: the caller tries to send again.
+        let _ = unsafe { libc::poll(&raw mut poll, 1, timeout_ms) };
+    }
+}
+
+impl AsRawFd for UdpSocket {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+}
+
+impl AsFd for UdpSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// Asks for larger buffers: beyond the system's limit where the process may
+/// (`CAP_NET_ADMIN`), else up to it. Smaller ones are no reason not to start.
+fn ask_for_buffers(socket: &Socket) -> Buffers {
+    let level = libc::SOL_SOCKET;
+    if set_option(socket, level, libc::SO_RCVBUFFORCE, RECEIVE_BYTES).is_err() {
+        let _ = set_option(socket, level, libc::SO_RCVBUF, RECEIVE_BYTES);
+    }
+    if set_option(socket, level, libc::SO_SNDBUFFORCE, SEND_BYTES).is_err() {
+        let _ = set_option(socket, level, libc::SO_SNDBUF, SEND_BYTES);
+    }
+    Buffers {
+        receive: socket.recv_buffer_size().unwrap_or_default(),
+        send: socket.send_buffer_size().unwrap_or_default(),
+    }
+}
+
+fn set_option(socket: &Socket, level: c_int, name: c_int, value: c_int) -> io::Result<()> {
+    let len = size_of::<c_int>() as libc::socklen_t;
+    // SAFETY: the pointer leads to a c_int, whose size is given.
+    let result = unsafe {
+        libc::setsockopt(socket.as_raw_fd(), level, name, (&raw const value).cast::<c_void>(), len)
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}

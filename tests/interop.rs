@@ -1,0 +1,232 @@
+//! Real DNS software in front of the daemon and behind it, with the snippets
+//! that the README gives.
+
+mod common;
+#[path = "common/daemon.rs"]
+mod daemon;
+
+use common::peer::{Peer, dig, find};
+use daemon::Daemon;
+
+/// An estate, and an upstream that stands in for Azure DNS.
+const CONFIG: &str = r#"
+[[sources.static]]
+name = "contoso.azurecr.io"
+type = "A"
+values = ["10.20.0.5"]
+ttl_seconds = 10
+
+[[sources.static]]
+name = "contoso.westeurope.data.azurecr.io"
+type = "A"
+values = ["10.20.0.4"]
+ttl_seconds = 10
+
+[names]
+own_registries = ["contoso.azurecr.io"]
+
+[[upstreams]]
+name = "stand-in"
+addresses = ["UPSTREAM"]
+
+[forward]
+default = "stand-in"
+"#;
+
+/// What Azure DNS and the Internet say, as zones of an authoritative server.
+const PUBLIC_ZONE: &str = "\
+$ORIGIN azurecr.io.
+@ 3600 SOA ns.azurecr.io. admin.azurecr.io. 1 3600 300 2419200 60
+@ 3600 NS ns.azurecr.io.
+ns 3600 A 127.0.0.1
+contoso 1800 CNAME contoso.privatelink
+contoso.privatelink 1800 A 203.0.113.1
+fabrikam 1800 CNAME fabrikam.privatelink
+fabrikam.privatelink 1800 A 203.0.113.2
+";
+const EXAMPLE_ZONE: &str = "\
+$ORIGIN example.org.
+@ 3600 SOA ns.example.org. admin.example.org. 1 3600 300 2419200 60
+@ 3600 NS ns.example.org.
+ns 3600 A 127.0.0.1
+www 300 A 203.0.113.80
+www 300 AAAA 2001:db8::80
+registry 300 CNAME contoso.azurecr.io.
+";
+
+/// Knot as the upstream: `None` if it is missing.
+fn upstream() -> Option<Peer> {
+    let knotd = find("knotd")?;
+    let config = "\
+server:
+    rundir: DIR
+    listen: 127.0.0.1@PORT
+database:
+    storage: DIR
+log:
+  - target: stderr
+    any: warning
+zone:
+  - domain: azurecr.io
+    file: DIR/azurecr.io.zone
+  - domain: example.org
+    file: DIR/example.org.zone
+";
+    let files = [
+        ("knot.conf", config.to_owned()),
+        ("azurecr.io.zone", PUBLIC_ZONE.to_owned()),
+        ("example.org.zone", EXAMPLE_ZONE.to_owned()),
+    ];
+    Some(Peer::start(&knotd, &["-c", "DIR/knot.conf"], &files))
+}
+
+fn hubdns(upstream: &Peer) -> Daemon {
+    Daemon::start(&CONFIG.replace("UPSTREAM", &upstream.address.to_string()))
+}
+
+/// The code block of README.md that starts with `opening`.
+fn readme_block(opening: &str) -> String {
+    let readme = std::fs::read_to_string("README.md").expect("README.md");
+    let blocks = readme.split("```").skip(1).step_by(2);
+    let block = blocks.filter_map(|block| block.split_once('\n')).map(|(_, text)| text);
+    block.filter(|text| text.starts_with(opening)).map(str::to_owned).next().expect("such a block")
+}
+
+const PRIVATE: &str = "NOERROR | contoso.azurecr.io. TTL CNAME contoso.privatelink.azurecr.io. | \
+                       contoso.privatelink.azurecr.io. TTL A 10.20.0.5";
+
+/// The line with every TTL replaced, since a cache in front ages them.
+fn without_ttls(text: &str) -> String {
+    let number = |word: &str| if word.parse::<u32>().is_ok() { "TTL".to_owned() } else { word.to_owned() };
+    text.split(' ').map(number).collect::<Vec<_>>().join(" ")
+}
+
+/// What every client sees through `server`, whoever stands in front.
+fn check_through(tool: &std::path::Path, server: std::net::SocketAddr) {
+    let ask = |arguments: &[&str]| without_ttls(&dig(tool, server, arguments));
+    for transport in ["+notcp", "+tcp"] {
+        assert_eq!(ask(&["contoso.azurecr.io", "A", transport]), PRIVATE);
+        assert_eq!(
+            ask(&["contoso.westeurope.data.azurecr.io", "A", transport]),
+            PRIVATE
+                .replace("contoso.azurecr", "contoso.westeurope.data.azurecr")
+                .replace("contoso.privatelink", "contoso.westeurope.data.privatelink")
+                .replace("10.20.0.5", "10.20.0.4")
+        );
+        assert_eq!(
+            ask(&["contoso.azurecr.io", "AAAA", transport]),
+            "NOERROR | contoso.azurecr.io. TTL CNAME contoso.privatelink.azurecr.io."
+        );
+        assert_eq!(
+            ask(&["contoso.eastus.data.azurecr.io", "A", transport]),
+            "NXDOMAIN | contoso.eastus.data.azurecr.io. TTL CNAME contoso.eastus.data.privatelink.azurecr.io."
+        );
+        assert_eq!(
+            ask(&["fabrikam.azurecr.io", "A", transport]),
+            "NOERROR | fabrikam.azurecr.io. TTL CNAME fabrikam.privatelink.azurecr.io. | \
+             fabrikam.privatelink.azurecr.io. TTL A 203.0.113.2"
+        );
+    }
+}
+
+#[test]
+fn dig_straight_and_knot_behind() {
+    let (Some(tool), Some(upstream)) = (find("dig"), upstream()) else { return };
+    let hubdns = hubdns(&upstream);
+    check_through(&tool, hubdns.dns);
+    let ask = |arguments: &[&str]| dig(&tool, hubdns.dns, arguments);
+    for edns in ["+noedns", "+edns=0", "+dnssec", "+bufsize=512", "+cookie"] {
+        assert_eq!(without_ttls(&ask(&["contoso.azurecr.io", "A", edns])), PRIVATE, "{edns}");
+        assert!(ask(&["www.example.org", "A", edns]).contains("A 203.0.113.80"), "{edns}");
+    }
+    assert!(ask(&["www.example.org", "AAAA"]).contains("2001:db8::80"));
+    assert!(ask(&["nothing.example.org", "A"]).starts_with("NXDOMAIN"));
+    assert_eq!(
+        without_ttls(&ask(&["registry.example.org", "A"])),
+        format!(
+            "NOERROR | registry.example.org. TTL CNAME contoso.azurecr.io. | {}",
+            &PRIVATE["NOERROR | ".len()..]
+        ),
+        "a foreign name that leads to ours reaches the private address"
+    );
+    assert!(ask(&["contoso.azurecr.io", "A", "+norecurse"]).contains("10.20.0.5"));
+    assert!(ask(&["never-asked.example.org", "A", "+norecurse"]).starts_with("REFUSED"));
+    assert!(ask(&["contoso.azurecr.io", "A", "+opcode=UPDATE"]).starts_with("NOTIMP"));
+    assert!(ask(&["contoso.azurecr.io", "A", "+edns=1", "+noednsnegotiation"]).starts_with("BADVERS"));
+}
+
+#[test]
+fn kdig_pipelines_and_keeps_open() {
+    let (Some(tool), Some(upstream)) = (find("kdig"), upstream()) else { return };
+    let hubdns = hubdns(&upstream);
+    let output = std::process::Command::new(tool)
+        .args(["@127.0.0.1", "-p", &hubdns.dns.port().to_string(), "+tcp", "+keepopen", "+short"])
+        .args(["contoso.azurecr.io", "www.example.org", "contoso.westeurope.data.azurecr.io"])
+        .output()
+        .expect("kdig runs");
+    let text = String::from_utf8_lossy(&output.stdout);
+    for address in ["10.20.0.5", "203.0.113.80", "10.20.0.4"] {
+        assert!(text.contains(address), "{text}");
+    }
+}
+
+#[test]
+fn bind_in_front_with_the_readme_snippet() {
+    let (Some(tool), Some(named), Some(upstream)) = (find("dig"), find("named"), upstream()) else { return };
+    let hubdns = hubdns(&upstream);
+    // The snippet's options go into ours; the root goes to hubdns as well, so
+    // that nothing leaves this machine, and validation is on.
+    let snippet = readme_block("options {\n    validate-except");
+    let (options, zones) = snippet.split_once("zone ").expect("options, then zones");
+    let options = options.trim_start_matches("options {").trim().trim_end_matches("};");
+    let port = hubdns.dns.port();
+    let forwarder = format!("127.0.0.1 port {port};");
+    let zones = format!("zone {zones}").replace("192.0.2.53;", &forwarder).replace("192.0.2.54;", "");
+    let config = format!(
+        "options {{ directory \"DIR\"; listen-on port PORT {{ 127.0.0.1; }}; listen-on-v6 {{ none; }};
+           pid-file none; session-keyfile none; dnssec-validation auto; recursion yes;
+           managed-keys-directory \"DIR\"; forward only; forwarders {{ {forwarder} }};
+           {options} }};
+         controls {{ }};
+         {zones}"
+    );
+    let peer = Peer::start(&named, &["-g", "-n", "1", "-c", "DIR/named.conf"], &[("named.conf", config)]);
+    check_through(&tool, peer.address);
+    drop(upstream);
+}
+
+#[test]
+fn unbound_in_front_with_the_readme_snippet() {
+    let (Some(tool), Some(unbound), Some(upstream)) = (find("dig"), find("unbound"), upstream()) else {
+        return;
+    };
+    let hubdns = hubdns(&upstream);
+    let port = hubdns.dns.port();
+    let snippet =
+        readme_block("server:\n    domain-insecure").replace("192.0.2.53", &format!("127.0.0.1@{port}"));
+    let snippet = snippet.lines().filter(|line| !line.contains("192.0.2.54")).collect::<Vec<_>>().join("\n");
+    let config = format!(
+        "server:
+            interface: 127.0.0.1
+            port: PORT
+            username: \"\"
+            chroot: \"\"
+            directory: DIR
+            pidfile: \"\"
+            use-syslog: no
+            do-not-query-localhost: no
+            private-address: 10.0.0.0/8
+            module-config: \"validator iterator\"
+            trust-anchor: \". DS 20326 8 2 E06D44B80B8F1D39A95C0B0D7C65D08458E880409BBC683457104237C7F8EC8D\"
+        remote-control:
+            control-enable: no
+        forward-zone:
+            name: \".\"
+            forward-addr: 127.0.0.1@{port}
+        {snippet}\n"
+    );
+    let config = config.lines().map(str::trim_end).collect::<Vec<_>>().join("\n");
+    let peer = Peer::start(&unbound, &["-d", "-c", "DIR/unbound.conf"], &[("unbound.conf", config + "\n")]);
+    check_through(&tool, peer.address);
+    drop(upstream);
+}
