@@ -5,7 +5,9 @@ mod common;
 use common::estate::{ask, options, query, query_of, record_set, spelled};
 use hubdns::answer::{Outcome, Transport};
 use hubdns::snapshot::Snapshot;
-use hubdns::wire::message::{Message, MessageBuilder, Section, expand_name, read_name, skip_name};
+use hubdns::wire::message::{
+    Message, MessageBuilder, Section, expand_name, points_at_names, read_name, skip_name,
+};
 use hubdns::wire::query::{DropReason, Query, Reject};
 use hubdns::wire::{Class, Flags, Name, Rcode, Rtype, rdata};
 use proptest::collection::vec;
@@ -254,11 +256,31 @@ fn pointer_loops_end() {
     for bytes in [&[0xc0u8, 0][..], &[1, b'a', 0xc0, 0], &[0xc0, 2, 0xc0, 0]] {
         assert_eq!(read_name(bytes, 0).map(|(name, _)| name.to_name()), None, "{bytes:x?}");
     }
-    let mut bytes = vec![0u8];
+    // Pointers into the header are refused, though it can be read as a name.
+    let mut bytes = vec![0u8; 13];
+    bytes.extend_from_slice(&[0xc0, 4]);
+    assert!(read_name(&bytes, 13).is_none());
     // Many hops to one root: each pointer points at the one before.
+    let mut bytes = vec![0u8; 13];
     for at in 0..100u16 {
-        let target = if at == 0 { 0 } else { 1 + 2 * (at - 1) };
+        let target = if at == 0 { 12 } else { 13 + 2 * (at - 1) };
         bytes.extend_from_slice(&(0xc000 | target).to_be_bytes());
     }
     assert!(read_name(&bytes, bytes.len() - 2).is_some());
+}
+
+#[test]
+fn pointers_into_data_are_told_from_pointers_at_names() {
+    let mut bytes = query("www.example.org", Rtype::A, 0x8180, None);
+    bytes[7] = 2;
+    // The TTL of the first record reads as the name "a" with the type after it.
+    bytes.extend_from_slice(&[0xc0, 16, 0, 1, 0, 1, 1, b'a', 0, 0, 0, 4, 192, 0, 2, 1]);
+    let ttl_at = bytes.len() as u8 - 10;
+    let second = bytes.len();
+    bytes.extend_from_slice(&[0xc0, ttl_at, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 192, 0, 2, 2]);
+    let message = Message::parse(&bytes).expect("whole");
+    assert_eq!(read_name(&bytes, second).expect("readable").0.to_name().to_string(), "a");
+    assert!(!points_at_names(&message));
+    bytes[second + 1] = 16;
+    assert!(points_at_names(&Message::parse(&bytes).expect("whole")));
 }

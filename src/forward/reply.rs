@@ -3,7 +3,7 @@
 use crate::metrics::forward::Mismatch;
 use crate::wire::edns::{Edns, OPTION_EDE};
 use crate::wire::header;
-use crate::wire::message::{Message, Section};
+use crate::wire::message::{Message, Section, points_at_names};
 use crate::wire::{Class, Flags, HEADER_LEN, Name, Opcode, Rcode, Rtype, rdata, read_u16};
 
 use super::chain;
@@ -129,16 +129,17 @@ fn clean(bytes: &[u8]) -> Option<UpstreamReply> {
                 ede.extend_from_slice(data);
             }
         }
-        if behind {
-            // Pointers of the records behind the OPT would miss their aim
-            // if it were cut out, so the message is written anew.
-            kept = rewrite(bytes)?;
-        } else {
+        if !behind {
             kept.truncate(place.start);
             let mut counts = message.counts();
             counts.additional = counts.additional.checked_sub(1)?;
             header::set_counts(&mut kept, counts);
         }
+    }
+    // Pointers of the records behind the OPT would miss their aim if it were
+    // cut out, and pointers into TTLs if these age: then written anew.
+    if behind || !points_at_names(&message) {
+        kept = rewrite(bytes)?;
     }
     Some(UpstreamReply { bytes: kept, rcode, ede, truncated: message.flags().has(Flags::TC) })
 }

@@ -196,7 +196,8 @@ pub fn skip_record(bytes: &[u8], at: usize) -> Option<usize> {
 
 /// Copies the name at `at` into `out` without compression, spelling kept.
 /// Returns its length in `out` and the offset behind it in `bytes`. A pointer
-/// must point strictly before everything read so far, so loops end.
+/// must point strictly before everything read so far, so loops end, and never
+/// into the header, which no two messages share.
 pub fn expand_name(bytes: &[u8], mut at: usize, out: &mut [u8; 255]) -> Option<(usize, usize)> {
     let mut len = 0usize;
     let mut end = None;
@@ -216,7 +217,7 @@ pub fn expand_name(bytes: &[u8], mut at: usize, out: &mut [u8; 255]) -> Option<(
             }
             192.. => {
                 let target = usize::from(read_u16(bytes, at)? & 0x3fff);
-                if target >= limit {
+                if !(HEADER_LEN..limit).contains(&target) {
                     return None;
                 }
                 end = end.or(Some(at + 2));
@@ -234,6 +235,43 @@ pub fn read_name(bytes: &[u8], at: usize) -> Option<(FoldedName, usize)> {
     let (len, end) = expand_name(bytes, at, &mut wire)?;
     let (name, _) = FoldedName::parse(wire.get(..len)?)?;
     Some((name, end))
+}
+
+/// Whether every compression pointer of `message` points at a label of an
+/// earlier name. One that points into a TTL or other data is readable, but the
+/// name that it makes changes when that data does.
+pub fn points_at_names(message: &Message<'_>) -> bool {
+    let mut labels = LabelStarts(Box::new([0; 0x4000 / 64]));
+    let bytes = message.bytes;
+    let mut names = vec![HEADER_LEN];
+    for record in message.records() {
+        names.push(record.owner_at);
+        super::rdata::name_offsets(bytes, record.rtype, record.rdata, &mut names);
+    }
+    names.into_iter().all(|at| labels.walk(bytes, at).is_some())
+}
+
+/// The offsets at which labels start, among those that a pointer can hold.
+struct LabelStarts(Box<[u64; 0x4000 / 64]>);
+
+impl LabelStarts {
+    /// Notes the labels of the name at `at`; `None` if its pointer misses.
+    fn walk(&mut self, bytes: &[u8], mut at: usize) -> Option<()> {
+        loop {
+            let byte = *bytes.get(at)?;
+            if byte >= 192 {
+                let target = usize::from(read_u16(bytes, at)? & 0x3fff);
+                return (self.0.get(target / 64)? >> (target % 64) & 1 == 1).then_some(());
+            }
+            if let Some(word) = self.0.get_mut(at / 64) {
+                *word |= 1 << (at % 64);
+            }
+            if byte == 0 {
+                return Some(());
+            }
+            at += 1 + usize::from(byte);
+        }
+    }
 }
 
 /// A message under construction on the slow path, where records come from

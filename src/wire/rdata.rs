@@ -63,6 +63,21 @@ pub fn expand(message: &[u8], rtype: Rtype, range: Range<usize>, out: &mut Vec<u
     (at == range.end).then_some(())
 }
 
+/// Appends the offsets of the names in the RDATA at `range` that may be compressed.
+pub fn name_offsets(message: &[u8], rtype: Rtype, range: Range<usize>, out: &mut Vec<usize>) {
+    let mut at = range.start;
+    for field in layout(rtype).unwrap_or_default() {
+        match *field {
+            Field::Fixed(len) => at += len,
+            Field::Name => {
+                out.push(at);
+                let Some(end) = super::message::skip_name(message, at) else { return };
+                at = end;
+            }
+        }
+    }
+}
+
 /// Whether uncompressed `rdata` is well formed for `rtype` (as far as the type is known).
 pub fn is_well_formed(rtype: Rtype, rdata: &[u8]) -> bool {
     parse(rtype, rdata).is_ok()
