@@ -1,12 +1,14 @@
 //! Startup order, runtimes, signals, drain: the only file that sees all parts.
 //!
 //! ```text
-//! configuration ▸ logs ▸ saved set published ▸ listeners bound ▸ workers ▸ TCP
-//!     ▸ admin and control socket ▸ sources read ▸ READY
+//! configuration ▸ logs ▸ saved set published ▸ listeners bound ▸ sources read
+//!     ▸ workers ▸ TCP ▸ admin and control socket ▸ READY
 //! ```
 //!
-//! So a start needs neither a source nor an upstream, and systemd hears READY
-//! when queries are answered. Packets have threads of their own, TCP and
+//! A start needs neither a source nor an upstream: with a saved set nobody
+//! waits for the sources. On the very first start the workers do, for a few
+//! seconds at most: what is asked before the names are known would be
+//! forwarded, and the client would keep the public address. Packets have threads of their own, TCP and
 //! upstream exchanges a multi-threaded runtime, and everything else one thread
 //! named `control`: signals, reloads, admin HTTP.
 
@@ -20,6 +22,7 @@ mod systemd;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
@@ -34,8 +37,13 @@ use crate::metrics::sync::SyncMetrics;
 use crate::metrics::{Export, Exporter, Registry};
 use crate::resolve::Resolver;
 use crate::serve::{self, Server};
-use crate::sync::{Sync, watch};
+use crate::sync::{SourceStatus, Status, Sync, watch};
 use state::{Parts, State};
+
+/// Longest wait for the first reading of the sources, ...
+const FIRST_CYCLE: Duration = Duration::from_secs(5);
+/// ... and how often it is looked for.
+const LOOK_PAUSE: Duration = Duration::from_millis(5);
 
 /// Where the configuration is read from, at the start and at every reload.
 #[derive(Clone, Debug, Default)]
@@ -155,6 +163,11 @@ async fn serve(origin: ConfigOrigin, config: Config, process: Arc<Process>) -> R
     let settings = Settings::new(&config, bound.local_addrs());
     let resolver = Resolver::start(&settings, Arc::clone(&publisher), packets.handle().clone())
         .map_err(DaemonError::system("the forward thread"))?;
+    let is_first_start = !status.get().loaded;
+    let sync = watch::spawn(sync).map_err(DaemonError::system("the sync thread"))?;
+    if is_first_start {
+        first_cycle(&status).await;
+    }
     let running = bound.start(&resolver, &publisher, packets.handle())?;
     let admin_counters = Arc::new(AdminCounters::default());
     let registry = Registry::default()
@@ -175,9 +188,7 @@ async fn serve(origin: ConfigOrigin, config: Config, process: Arc<Process>) -> R
             .map_err(DaemonError::system("the control socket"))?;
     }
     state.announce();
-    let sync = watch::spawn(sync).map_err(DaemonError::system("the sync thread"))?;
     state.attach(sync.commands());
-    state.first_cycle().await;
     state.announce_records();
     systemd::ready(&state.one_line());
     let in_time = supervise::until_stopped(&state, signals).await;
@@ -187,6 +198,22 @@ async fn serve(origin: ConfigOrigin, config: Config, process: Arc<Process>) -> R
     state.events().stopped(in_time);
     packets.shutdown_background();
     Ok(())
+}
+
+/// Waits until a set is loaded or every source was tried. Not for long: a
+/// source that hangs must not keep the rest from being served.
+async fn first_cycle(status: &Status) {
+    let tried = async {
+        loop {
+            let state = status.get();
+            let tried = |source: &SourceStatus| source.last_success.is_some() || source.last_error.is_some();
+            if state.loaded || (!state.sources.is_empty() && state.sources.iter().all(tried)) {
+                break;
+            }
+            tokio::time::sleep(LOOK_PAUSE).await;
+        }
+    };
+    let _ = tokio::time::timeout(FIRST_CYCLE, tried).await;
 }
 
 /// The forwarder's counters, by way of the resolver that holds it.

@@ -32,9 +32,6 @@ const LOOKS: u32 = 100;
 /// ... and the pause in between.
 const LOOK_PAUSE: Duration = Duration::from_millis(5);
 
-/// Longest wait for the first reading of the sources.
-const FIRST_CYCLE: Duration = Duration::from_secs(5);
-
 /// What has been started.
 pub(super) struct Parts {
     pub(super) process: Arc<Process>,
@@ -152,23 +149,6 @@ impl State {
             let falls_through = zone.policy == ZonePolicy::FallThrough;
             info!(zone = %zone.apex, rrsets = zone.rrsets.len(), falls_through, "local zone");
         }
-    }
-
-    /// Waits until a set is loaded or every source was tried: on a first start
-    /// nothing is held before. Not for long: a source that hangs must not keep
-    /// the rest from being ready.
-    pub(super) async fn first_cycle(&self) {
-        let tried = async {
-            loop {
-                let state = self.status.get();
-                let tried = |s: &sync::SourceStatus| s.last_success.is_some() || s.last_error.is_some();
-                if state.loaded || (!state.sources.is_empty() && state.sources.iter().all(tried)) {
-                    break;
-                }
-                tokio::time::sleep(LOOK_PAUSE).await;
-            }
-        };
-        let _ = tokio::time::timeout(FIRST_CYCLE, tried).await;
     }
 
     /// What `systemctl status` shows.
