@@ -32,7 +32,8 @@ LABEL org.opencontainers.image.title="hubdns" \
       org.opencontainers.image.revision="$HUBDNS_COMMIT"
 COPY --from=build /image/ /
 # The estate is mounted, or given as environment variables on top of the mounted file.
-ENV HUBDNS_STATE_DIR=/var/lib/hubdns \
+ENV HUBDNS_CONFIG=/etc/hubdns/hubdns.toml \
+    HUBDNS_STATE_DIR=/var/lib/hubdns \
     HUBDNS_CONTROL_SOCKET=/run/hubdns/control.sock
 USER 65532:65532
 VOLUME ["/var/lib/hubdns"]

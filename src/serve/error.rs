@@ -28,6 +28,11 @@ impl ServeError {
         Self::Bind { transport, address, source }
     }
 
+    /// Whether the system knows no such kind of address (IPv6 switched off).
+    pub(super) fn is_family_unsupported(&self) -> bool {
+        matches!(self, Self::Bind { source, .. } if source.raw_os_error() == Some(AF_UNSUPPORTED))
+    }
+
     /// The label for metrics.
     pub const fn label(&self) -> &'static str {
         match self {

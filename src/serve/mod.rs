@@ -58,10 +58,24 @@ impl Server {
     ///
     /// # Errors
     /// The first address that cannot be bound, with a hint. Nothing stays bound then.
+    /// `[::]` beside others is left out, with a warning, on a host without IPv6:
+    /// "every address" is none there.
     pub fn bind(config: &Config) -> Result<Bound, ServeError> {
         let workers = config.server.workers.max(1);
-        let binds = config.server.listen.iter().map(|address| listen::bind(*address, workers));
-        let binds = binds.collect::<Result<Vec<_>, _>>()?;
+        let mut binds = Vec::with_capacity(config.server.listen.len());
+        for address in &config.server.listen {
+            match listen::bind(*address, workers) {
+                Ok(bind) => binds.push(bind),
+                Err(error)
+                    if error.is_family_unsupported()
+                        && address.ip().is_unspecified()
+                        && config.server.listen.len() > 1 =>
+                {
+                    tracing::warn!(%address, "listener left out, no such address family here");
+                }
+                Err(error) => return Err(error),
+            }
+        }
         Ok(Bound { binds, workers, policy: Policy::new(&config.server), tcp: config.tcp.clone() })
     }
 }
