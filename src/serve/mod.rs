@@ -63,18 +63,19 @@ impl Server {
     pub fn bind(config: &Config) -> Result<Bound, ServeError> {
         let workers = config.server.workers.max(1);
         let mut binds = Vec::with_capacity(config.server.listen.len());
+        let mut left_out = None;
         for address in &config.server.listen {
             match listen::bind(*address, workers) {
                 Ok(bind) => binds.push(bind),
-                Err(error)
-                    if error.is_family_unsupported()
-                        && address.ip().is_unspecified()
-                        && config.server.listen.len() > 1 =>
-                {
+                Err(error) if error.is_family_unsupported() && address.ip().is_unspecified() => {
                     tracing::warn!(%address, "listener left out, no such address family here");
+                    left_out = Some(error);
                 }
                 Err(error) => return Err(error),
             }
+        }
+        if let Some(error) = left_out.filter(|_| binds.is_empty()) {
+            return Err(error);
         }
         Ok(Bound { binds, workers, policy: Policy::new(&config.server), tcp: config.tcp.clone() })
     }
