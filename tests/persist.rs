@@ -102,7 +102,7 @@ fn broken_facts_do_not_keep_the_set_from_being_served() {
     for damage in [remove, cut] {
         let dir = tempfile::tempdir().unwrap();
         save_three(dir.path());
-        damage(&dir.path().join("generation-00000003.facts.json")).unwrap();
+        damage(&dir.path().join("generation-00000003.facts")).unwrap();
         let loaded = load(dir.path());
         let saved = loaded.saved.unwrap();
         assert_eq!((saved.set, saved.facts), (set(3), None));
@@ -125,7 +125,7 @@ fn the_last_five_generations_are_kept() {
         .collect();
     names.sort();
     assert_eq!(names.len(), 11, "{names:?}");
-    assert_eq!(names[0], "generation-00000005.facts.json");
+    assert_eq!(names[0], "generation-00000005.facts");
     assert_eq!(names[10], "lock");
 }
 

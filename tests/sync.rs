@@ -219,7 +219,7 @@ fn a_restart_without_facts_serves_the_same() {
     let site = Site::new("a b");
     start(&site.config()).cycle(Trigger::Routine);
     fs::remove_file(site.zone()).unwrap();
-    fs::remove_file(site.state().join("generation-00000001.facts.json")).unwrap();
+    fs::remove_file(site.state().join("generation-00000001.facts")).unwrap();
     let mut sync = start(&site.config());
     let report = sync.cycle(Trigger::Routine);
     assert_eq!((report.changed, report.generation, report.held_back), (false, 1, 2));

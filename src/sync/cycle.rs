@@ -34,6 +34,8 @@ pub struct Sync {
     listings: BTreeMap<String, Vec<Listing>>,
     health: BTreeMap<String, Health>,
     memory: Memory,
+    /// The generation whose saved facts are still to be read.
+    unread_facts: Option<u64>,
     pending: Option<Pending>,
     current: Current,
     /// The next generation lies above this.
@@ -110,26 +112,19 @@ impl Sync {
     pub fn start(config: &Config, metrics: Arc<SyncMetrics>) -> Self {
         let path = config.server.state_dir.clone();
         // Before loading: a daemon that still runs may be about to save.
-        let mut store = Store::open(&path, &metrics);
-        let loaded = persist::load(&path);
+        let store = Store::open(&path, &metrics);
+        let loaded = persist::newest(&path);
         let mut load_notes = Vec::new();
         for problem in &loaded.problems {
-            let text = chain(problem);
-            warn!(error = %text, "saved record set skipped");
-            load_notes.push(Note::new(NoteCode::NotLoaded, None, &path.display().to_string(), text));
+            load_notes.push(not_loaded(problem, &path));
         }
         let options = answer_options(config);
         let mut current = Current::default();
-        let mut facts = Facts::default();
         if let Some(saved) = loaded.saved {
-            if saved.facts.is_none() {
-                store.needs(Unsaved::Facts);
-            }
-            facts = saved.facts.unwrap_or_default();
             current = Current {
                 loaded: true,
                 set: Arc::new(saved.set),
-                provenance: Arc::new(std::mem::take(&mut facts.provenance)),
+                provenance: Arc::default(),
                 generation: saved.header.generation,
                 created: saved.header.created,
             };
@@ -144,7 +139,8 @@ impl Sync {
             sources: sources::open(config),
             listings: BTreeMap::new(),
             health: BTreeMap::new(),
-            memory: facts.memory,
+            memory: Memory::default(),
+            unread_facts: current.loaded.then_some(current.generation),
             pending: None,
             highest: loaded.highest.max(current.generation),
             current,
@@ -156,12 +152,29 @@ impl Sync {
             watch_note: None,
             merge_notes: Vec::new(),
         };
-        for listing in facts.listings {
-            sync.listings.entry(listing.id.source.clone()).or_default().push(listing);
-        }
         sync.forget_removed_sources();
         sync.show(0);
         sync
+    }
+
+    /// Reads what was saved beside the set that [`Self::start`] published, if
+    /// that is still to be done: after the first answers, not before.
+    fn recall(&mut self) {
+        let Some(generation) = self.unread_facts.take() else { return };
+        match persist::load_facts(&self.store.path, generation) {
+            Ok(facts) => {
+                self.memory = facts.memory;
+                self.current.provenance = Arc::new(facts.provenance);
+                for listing in facts.listings {
+                    self.listings.entry(listing.id.source.clone()).or_default().push(listing);
+                }
+                self.forget_removed_sources();
+            }
+            Err(problem) => {
+                self.load_notes.push(not_loaded(&problem, &self.store.path));
+                self.store.needs(Unsaved::Facts);
+            }
+        }
     }
 
     /// Where snapshots are published.
@@ -195,6 +208,7 @@ impl Sync {
     /// Takes a new configuration and runs a cycle under it. A source that
     /// keeps its name keeps its last listing; one that is gone loses it.
     pub fn reconfigure(&mut self, config: &Config) -> Report {
+        self.recall();
         self.policy = Policy::new(config);
         self.options = answer_options(config);
         self.sources = sources::open(config);
@@ -221,6 +235,7 @@ impl Sync {
 
     /// Runs one cycle.
     pub fn cycle(&mut self, trigger: Trigger) -> Report {
+        self.recall();
         let failed = self.read_all();
         let listings: Vec<&Listing> =
             self.sources.iter().filter_map(|source| self.listings.get(source.name())).flatten().collect();
@@ -336,7 +351,7 @@ impl Sync {
         let saved = if self.store.unsaved == Unsaved::Set {
             directory.save(current.generation, current.created, &current.set, &facts)
         } else {
-            directory.save_facts(current.generation, &facts)
+            directory.save_facts(current.generation, current.created, &facts)
         };
         match saved {
             Ok(()) => {
@@ -415,6 +430,13 @@ impl Store {
         }
         self.problem = Some(text);
     }
+}
+
+/// Logs and notes that a saved file does not count.
+fn not_loaded(problem: &PersistError, directory: &std::path::Path) -> Note {
+    let text = chain(problem);
+    warn!(error = %text, "saved record set skipped");
+    Note::new(NoteCode::NotLoaded, None, &directory.display().to_string(), text)
 }
 
 /// Reads a source; a panic in it is an error like others.

@@ -41,10 +41,8 @@ pub struct Entry {
     /// What is served; `None` if everything on offer was refused.
     pub winner: Option<Sighting>,
     /// The guard keeps it though no source has it any more.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub held_back: bool,
     /// What lost, and why.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub alternatives: Vec<Alternative>,
 }
 
@@ -60,7 +58,6 @@ pub struct Sighting {
     /// The TTL as the source has it, in seconds.
     pub ttl: u32,
     /// The connection is not Approved at the moment; this is what it had.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub remembered: bool,
 }
 
