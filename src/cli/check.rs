@@ -15,7 +15,9 @@ pub(super) struct Check {
 impl Check {
     pub(super) fn run(self) -> Result<(), CliError> {
         let config = self.config.origin().load()?;
-        let lines: Vec<String> = config::summary(&config).lines().map(text::plain).collect();
+        let mut lines: Vec<String> = config::summary(&config).lines().map(text::plain).collect();
+        // Nothing of it keeps the daemon from starting.
+        lines.extend(config::advice(&config).iter().map(|remark| format!("remark: {}", text::plain(remark))));
         text::print(&(lines.join("\n") + "\n"))
     }
 }

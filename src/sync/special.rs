@@ -9,29 +9,24 @@ use crate::wire::{Name, Rtype};
 /// TTL of the addresses of `localhost`, seconds.
 const LOCALHOST_TTL: u32 = 86_400;
 
-/// The zones that `special` switches on.
+/// The zones that `special` switches on: empty but for `localhost`.
 pub fn zones(special: &Special) -> Vec<Zone> {
-    let mut zones = Vec::new();
-    if special.localhost {
-        zones.push(localhost());
-    }
-    let empty =
-        [(special.invalid, "invalid"), (special.onion, "onion"), (special.resolver_arpa, "resolver.arpa")];
-    zones.extend(empty.iter().filter(|(on, _)| *on).map(|(_, apex)| empty_zone(apex)));
-    if special.private_reverse {
-        zones.extend(reverse_apexes().iter().map(|apex| empty_zone(apex)));
+    let mut zones: Vec<Zone> = special.apexes().into_iter().map(empty_zone).collect();
+    // The first apex, where it is on.
+    if special.localhost
+        && let Some(zone) = zones.first_mut()
+    {
+        add_loopback(zone);
     }
     zones
 }
 
-fn empty_zone(apex: &str) -> Zone {
-    let apex: Name = apex.parse().expect("a constant name");
+fn empty_zone(apex: Name) -> Zone {
     Zone { soa: Soa::locally_served(&apex), apex, policy: ZonePolicy::Authoritative, rrsets: Vec::new() }
 }
 
 /// RFC 6761 section 6.3: `localhost` and every name below it is this host.
-fn localhost() -> Zone {
-    let mut zone = empty_zone("localhost");
+fn add_loopback(zone: &mut Zone) {
     let below = zone.apex.child(b"*").expect("a constant name");
     let v6 = std::net::Ipv6Addr::LOCALHOST.octets();
     for owner in [zone.apex.clone(), below] {
@@ -40,24 +35,6 @@ fn localhost() -> Zone {
             zone.rrsets.push(Rrset { owner, rtype, ttl: LOCALHOST_TTL, rdatas: vec![data.into()] });
         }
     }
-    zone
-}
-
-/// RFC 6303 section 4.1 to 4.5, with RFC 7793 (100.64.0.0/10).
-fn reverse_apexes() -> Vec<String> {
-    let mut apexes: Vec<String> =
-        ["10", "168.192", "0", "127", "254.169", "2.0.192", "100.51.198", "113.0.203", "255.255.255.255"]
-            .iter()
-            .map(|prefix| format!("{prefix}.in-addr.arpa"))
-            .collect();
-    apexes.extend((16..=31).map(|second| format!("{second}.172.in-addr.arpa")));
-    apexes.extend((64..=127).map(|second| format!("{second}.100.in-addr.arpa")));
-    let zeros = "0.".repeat(31);
-    apexes.extend([format!("0.{zeros}ip6.arpa"), format!("1.{zeros}ip6.arpa")]);
-    apexes.extend(
-        ["d.f", "8.e.f", "9.e.f", "a.e.f", "b.e.f", "8.b.d.0.1.0.0.2"].map(|p| format!("{p}.ip6.arpa")),
-    );
-    apexes
 }
 
 #[cfg(test)]
@@ -90,7 +67,16 @@ mod tests {
 
     #[test]
     fn rfc6761_localhost_has_addresses_at_and_below_the_apex() {
-        let zone = localhost();
+        let on = Special {
+            localhost: true,
+            invalid: true,
+            onion: false,
+            resolver_arpa: false,
+            private_reverse: false,
+        };
+        let zones = zones(&on);
+        assert!(zones[1].rrsets.is_empty());
+        let zone = &zones[0];
         let owners: Vec<String> =
             zone.rrsets.iter().map(|set| format!("{} {}", set.owner, set.rtype)).collect();
         assert_eq!(owners, ["localhost A", "localhost AAAA", "*.localhost A", "*.localhost AAAA"]);

@@ -1,4 +1,3 @@
-use std::fmt::Write as _;
 use std::fs;
 
 use super::*;
@@ -199,18 +198,4 @@ fn included_files_are_watched_even_if_the_zone_is_broken() {
     let watched = source.watched_paths();
     assert_eq!(watched.len(), 2);
     assert!(watched[0] == path && watched[1].ends_with("more"), "{watched:?}");
-}
-
-/// By hand: `cargo test --release --lib a_million -- --ignored --nocapture`.
-#[test]
-#[ignore = "takes seconds in debug builds"]
-fn a_million_records_load_in_a_second_or_two() {
-    let mut text = SOA.to_owned();
-    for n in 0..1_000_000u32 {
-        writeln!(text, "host-{n} 300 IN A 10.{}.{}.{}", n >> 16, (n >> 8) & 255, n & 255).unwrap();
-    }
-    let start = std::time::Instant::now();
-    let facts = read(&[("zone", &text)]).unwrap();
-    assert_eq!(facts.len(), 1_000_001);
-    println!("{:?}", start.elapsed());
 }
