@@ -1,5 +1,6 @@
 //! Instructions of the pure packet path, counted by callgrind: repeatable,
-//! whatever else the machine does.
+//! whatever else the machine does. Takes some ten minutes: callgrind builds
+//! the large snapshots too.
 
 #![allow(missing_docs, reason = "the macros write public items")]
 
@@ -38,10 +39,20 @@ fn arrived(kind: usize, size: usize) -> Box<Arrived> {
 #[bench::hit_edns_16(arrived(1, 16))]
 #[bench::hit_edns_2000(arrived(1, 2_000))]
 #[bench::hit_edns_100000(arrived(1, 100_000))]
+#[bench::hit_edns_1000000(arrived(1, 1_000_000))]
+#[bench::nodata_16(arrived(2, 16))]
 #[bench::nodata_2000(arrived(2, 2_000))]
+#[bench::nodata_100000(arrived(2, 100_000))]
+#[bench::nodata_1000000(arrived(2, 1_000_000))]
+#[bench::miss_16(arrived(3, 16))]
 #[bench::miss_2000(arrived(3, 2_000))]
-#[bench::own_missing_2000(arrived(4, 2_000))]
+#[bench::miss_100000(arrived(3, 100_000))]
+#[bench::miss_1000000(arrived(3, 1_000_000))]
+#[bench::reject_16(arrived(5, 16))]
 #[bench::reject_2000(arrived(5, 2_000))]
+#[bench::reject_100000(arrived(5, 100_000))]
+#[bench::reject_1000000(arrived(5, 1_000_000))]
+#[bench::own_missing_2000(arrived(4, 2_000))]
 fn count(state: Box<Arrived>) -> Box<Arrived> {
     let mut state = state;
     black_box(packet(&mut state.query, &mut state.buf, state.len, &state.snapshot));

@@ -158,11 +158,29 @@ fn same_by_dig() {
     for arguments in
         [&["+notcp", "+noedns"][..], &["+notcp", "+edns=0"], &["+tcp", "+noedns"], &["+tcp", "+edns=0"]]
     {
-        for (public, address) in expected()["from_nics"].as_object().expect("names") {
-            let private = private_name(public);
-            let shown = peer::dig(&dig, daemon.dns, &[&[public.as_str(), "A"], arguments].concat());
-            let address = address.as_str().expect("an address");
-            assert_eq!(shown, format!("NOERROR | {public}. 10 CNAME {private}. | {private}. 10 A {address}"));
+        let ask = |name: &str| peer::dig(&dig, daemon.dns, &[&[name, "A"], arguments].concat());
+        let expected = expected();
+        let from_nics = expected["from_nics"].as_object().expect("names");
+        for (public, address) in from_nics {
+            let (private, address) = (private_name(public), address.as_str().expect("an address"));
+            let chain = format!("NOERROR | {public}. 10 CNAME {private}. | {private}. 10 A {address}");
+            assert_eq!(ask(public), chain);
+            assert_eq!(ask(&private), format!("NOERROR | {private}. 10 A {address}"));
+        }
+        for (private, record) in expected["from_zone"].as_object().expect("names") {
+            let public = private.replace(".privatelink.", ".");
+            if !from_nics.contains_key(&public) {
+                let addresses = record[0].as_str().expect("addresses").split(',');
+                let lines: Vec<String> =
+                    addresses.map(|a| format!("{private}. {} A {a}", record[1])).collect();
+                assert_eq!(ask(private), format!("NOERROR | {}", lines.join(" | ")));
+                assert_eq!(ask(&public), format!("NOERROR | {public}. 0 A 203.0.113.9"));
+            }
+        }
+        let missing = "contosodev.eastus.data.azurecr.io";
+        assert_eq!(ask(missing), format!("NXDOMAIN | {missing}. 10 CNAME {}.", private_name(missing)));
+        for foreign in ["contosobasic.azurecr.io", "example.org"] {
+            assert_eq!(ask(foreign), format!("NOERROR | {foreign}. 0 A 203.0.113.9"));
         }
     }
 }
