@@ -107,7 +107,7 @@ fn between_the_system_calls() {
         query("contoso.azurecr.io", Rtype::A, 0x2000, None),
     ];
     let mut batch = Batch::new(BATCH_LEN);
-    let (mut hits, mut replies) = (0, 0);
+    let (mut hits, mut messages, mut replies) = (0, 0, 0);
     let counted = allocations(|| {
         while hits < 1_000_000 {
             batch.reset();
@@ -115,12 +115,14 @@ fn between_the_system_calls() {
                 assert!(batch.place(query, peer));
             }
             handler.batch(resolve::now(), &socket, &mut batch);
-            hits += batch.len();
+            // The last of each four is rejected.
+            hits += batch.len() / 4 * 3;
+            messages += batch.len();
             replies += batch.queued();
         }
     });
-    assert_eq!(replies, hits, "every message got a reply");
-    assert_eq!(counted, 0, "allocations for {hits} messages");
+    assert_eq!(replies, messages, "every message got a reply");
+    assert_eq!(counted, 0, "allocations for {hits} hits among {messages} messages");
 }
 
 fn through_sockets() {
