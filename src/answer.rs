@@ -42,6 +42,8 @@ pub struct Context {
     pub transport: Transport,
     /// Largest UDP response in bytes, and what our OPT announces.
     pub udp_size: u16,
+    /// The client's view: an index into the record set's views plus one; 0 for everybody else.
+    pub view: u8,
 }
 
 impl Context {
@@ -140,7 +142,7 @@ fn answer_wire(
     let question = [&[0, 0, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0], name, &qtype.0.to_be_bytes(), &[0, 1]].concat();
     buf.get_mut(..question.len())?.copy_from_slice(&question);
     let query = Query::parse(&question).ok()?;
-    let context = Context { transport: Transport::Tcp, udp_size: 1232 };
+    let context = Context { transport: Transport::Tcp, udp_size: 1232, view: 0 };
     let mut out = Response::new(&mut buf, room);
     let outcome = Answer { query: &query, context: &context, snapshot, depth }.answer(&mut out);
     if matches!(outcome, Outcome::Miss(_)) {

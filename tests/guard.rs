@@ -23,12 +23,18 @@ fn set(owners: &str) -> RecordSet {
         if word.ends_with('!') {
             aliases.push(Alias { public: name(&format!("{label}.azurecr.io")), target: owner.clone() });
         }
-        zone.rrsets.push(Rrset { owner, rtype: Rtype::A, ttl: 10, rdatas: vec![Box::new([10, 0, 0, 1])] });
+        zone.rrsets.push(Rrset {
+            owner,
+            rtype: Rtype::A,
+            ttl: 10,
+            rdatas: vec![Box::new([10, 0, 0, 1])],
+            variants: Vec::new(),
+        });
     }
     zone.rrsets.sort_by(|a, b| a.owner.cmp(&b.owner));
     aliases.sort();
     let zones = if zone.rrsets.is_empty() { Vec::new() } else { vec![zone] };
-    RecordSet { zones, aliases, own: Vec::new() }
+    RecordSet { zones, aliases, own: Vec::new(), views: Vec::new() }
 }
 
 const NOW: u64 = 1_000;

@@ -10,9 +10,20 @@ use hubdns::wire::Rtype;
 fn set(address: u8) -> RecordSet {
     let apex: hubdns::wire::Name = "privatelink.azurecr.io".parse().unwrap();
     let owner = "c.privatelink.azurecr.io".parse().unwrap();
-    let rrset = Rrset { owner, rtype: Rtype::A, ttl: 10, rdatas: vec![Box::new([10, 0, 0, address])] };
+    let rrset = Rrset {
+        owner,
+        rtype: Rtype::A,
+        ttl: 10,
+        rdatas: vec![Box::new([10, 0, 0, address])],
+        variants: Vec::new(),
+    };
     let zone = Zone { apex, soa: Soa::azure(), policy: ZonePolicy::FallThrough, rrsets: vec![rrset] };
-    RecordSet { zones: vec![zone], aliases: Vec::new(), own: vec!["c.azurecr.io".parse().unwrap()] }
+    RecordSet {
+        zones: vec![zone],
+        aliases: Vec::new(),
+        own: vec!["c.azurecr.io".parse().unwrap()],
+        views: Vec::new(),
+    }
 }
 
 fn save_three(directory: &Path) -> StateDir {

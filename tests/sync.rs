@@ -26,6 +26,7 @@ fn config(state_dir: &Path, sources: Vec<Source>) -> Config {
             denied: Denied::Refuse,
             udp_max_bytes: 1232,
             state_dir: state_dir.to_owned(),
+            keep_generations: 2,
             control_socket: None,
             drain: Duration::ZERO,
         },
@@ -55,7 +56,11 @@ fn config(state_dir: &Path, sources: Vec<Source>) -> Config {
                 private_reverse: false,
             },
         },
-        scope: Scope { vnets: Vec::new(), allowed_prefixes: vec!["10.0.0.0/8".parse().unwrap()] },
+        scope: Scope {
+            vnets: Vec::new(),
+            allowed_prefixes: vec!["10.0.0.0/8".parse().unwrap()],
+            regions: Vec::new(),
+        },
         sources,
         forward: Forward {
             groups: Vec::new(),
@@ -69,6 +74,7 @@ fn config(state_dir: &Path, sources: Vec<Source>) -> Config {
             udp_bytes: 1232,
         },
         cache: Cache { max_bytes: 0, min_ttl: 0, max_ttl: 0, max_negative_ttl: 0, servfail_ttl: 1 },
+        ..Config::parse("", "test.toml", Path::new("/")).expect("the defaults")
     }
 }
 
@@ -168,7 +174,7 @@ fn the_contoso_estate_gives_what_is_expected() {
     );
     let apexes: Vec<String> = state.set.zones.iter().map(|zone| zone.apex.to_string()).collect();
     assert_eq!(apexes.len(), 2, "{apexes:?}");
-    let codes: Vec<&str> = state.notes.iter().map(|note| note.code.label()).collect();
+    let codes: Vec<&str> = state.findings.iter().map(|finding| finding.code.label()).collect();
     assert_eq!(codes, ["connection-pending"]);
 }
 
@@ -211,7 +217,7 @@ fn a_restart_with_all_sources_broken_serves_the_same() {
     let source = &state.sources[0];
     assert!(source.last_success.is_some() && source.facts == 3);
     assert!(source.last_error.as_ref().unwrap().contains("No such file"), "{source:?}");
-    assert!(state.notes.iter().any(|note| note.code.label() == "source-failed"));
+    assert!(state.findings.iter().any(|finding| finding.code.label() == "source-failed"));
 }
 
 #[test]
@@ -238,7 +244,7 @@ fn a_corrupt_newest_set_falls_back_and_the_generation_goes_up() {
     let mut sync = start(&site.config());
     let state = sync.status().get();
     assert_eq!((state.generation, owners(&state).len()), (1, 2));
-    assert!(state.notes.iter().any(|note| note.code.label() == "not-loaded"));
+    assert!(state.findings.iter().any(|finding| finding.code.label() == "saved-set-damaged"));
     assert_eq!(sync.cycle(Trigger::Routine).generation, 3);
 }
 
@@ -316,7 +322,7 @@ fn a_big_shrink_is_held_back_and_shown() {
     assert!(entry.held_back);
     let listing = state.provenance.listing(entry.winner.as_ref().unwrap()).unwrap();
     assert_eq!(listing.id.source, "zone-file:corp.example");
-    assert_eq!(state.notes.iter().filter(|note| note.code.label() == "held-back").count(), 3);
+    assert_eq!(state.findings.iter().filter(|finding| finding.code.label() == "held-back").count(), 3);
 }
 
 #[test]

@@ -16,9 +16,10 @@ const EDGES: &[(&str, &[&str])] = &[
     ("socket", &[]),
     ("forward", &["wire", "config", "socket", "metrics", "events"]),
     ("resolve", &["wire", "snapshot", "answer", "forward", "metrics"]),
-    ("sources", &["wire", "snapshot", "config"]),
-    ("findings", &["snapshot"]),
-    ("sync", &["sources", "snapshot", "config", "findings", "wire", "metrics", "events"]),
+    ("sources", &["wire", "snapshot", "config", "metrics", "events"]),
+    ("findings", &["snapshot", "sources", "config", "wire", "routes"]),
+    ("routes", &["config", "wire", "metrics", "events"]),
+    ("sync", &["sources", "snapshot", "config", "findings", "routes", "wire", "metrics", "events"]),
     ("serve", &["wire", "resolve", "config", "socket", "metrics", "events", "answer", "snapshot"]),
     ("admin", &["metrics", "events"]),
 ];

@@ -23,6 +23,7 @@ pub fn record_set(names: usize) -> RecordSet {
                 rtype: Rtype::A,
                 ttl: 10,
                 rdatas: vec![Box::new(address)],
+                variants: Vec::new(),
             });
             let public = name(&format!("reg{index}.{middle}azurecr.io"));
             set.aliases.push(Alias { public, target: owner });
@@ -89,7 +90,7 @@ pub fn packet(query: &mut Query, buf: &mut [u8], len: usize, snapshot: &Snapshot
     if query.read(datagram).is_err() {
         return 0;
     }
-    let context = Context { transport: Transport::Udp, udp_size: 1232 };
+    let context = Context { transport: Transport::Udp, udp_size: 1232, view: 0 };
     let mut out = Response::new(buf, 4096);
     match answer(query, &context, snapshot, &mut out) {
         Outcome::Miss(_) => 0,

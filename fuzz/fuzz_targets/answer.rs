@@ -20,6 +20,7 @@ static SNAPSHOT: LazyLock<Snapshot> = LazyLock::new(|| {
         rtype,
         ttl: 10,
         rdatas: vec![rdata.into()],
+        variants: Vec::new(),
     };
     let zone = |apex: &str, policy: ZonePolicy, rrsets: Vec<Rrset>| Zone {
         apex: name(apex),
@@ -50,6 +51,7 @@ static SNAPSHOT: LazyLock<Snapshot> = LazyLock::new(|| {
         ],
         aliases: vec![Alias { public: target, target: name("a.privatelink.azurecr.io") }],
         own: vec![name("a.azurecr.io")],
+        views: Vec::new(),
     };
     let options = AnswerOptions {
         flat: false,
@@ -67,7 +69,7 @@ libfuzzer_sys::fuzz_target!(|datagram: &[u8]| {
         let len = datagram.len().min(buf.len());
         buf[..len].copy_from_slice(&datagram[..len]);
         let mut out = Response::new(&mut buf, 65_535);
-        let context = Context { transport, udp_size: 1232 };
+        let context = Context { transport, udp_size: 1232, view: 0 };
         let outcome = answer(&query, &context, &SNAPSHOT, &mut out);
         let end = out.len();
         if let Outcome::Miss(_) = outcome {

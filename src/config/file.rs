@@ -14,8 +14,8 @@ use ipnet::IpNet;
 use crate::wire::{Name, Rtype};
 
 use super::schema::table;
-use super::value::{Cloud, UpstreamAddress};
-use super::{AnswerMode, Denied, LogFormat, OwnMissing};
+use super::value::{Cloud, CloudKind, UpstreamAddress};
+use super::{AnswerMode, CredentialKind, Denied, Discovery, LogFormat, OwnMissing};
 
 table! {
     /// The whole file.
@@ -36,6 +36,14 @@ table! {
         scope: ScopeTable = {};
         /// Where records come from.
         sources: SourcesTable = {};
+        /// What removals wait for.
+        guard: GuardTable = {};
+        /// Clients that get answers of their own where several endpoints serve one registry.
+        views: Vec<ViewTable> = [];
+        /// Checks of the way to the registries.
+        routes: RoutesTable = {};
+        /// What is wrong with the estate.
+        findings: FindingsTable = {};
         /// Groups of upstreams.
         upstreams: Vec<UpstreamTable> = [];
         /// Forwarding.
@@ -59,6 +67,9 @@ table! {
         denied: Denied = "refuse";
         /// Directory for the published record sets, from which the next start answers.
         state_dir: PathBuf = "/var/lib/hubdns";
+        /// Published record sets that are kept there, for `hubdns sync rollback` and for a newest
+        /// one that cannot be read.
+        keep_generations: usize = 8, in 2..=1000;
         /// Unix socket for `hubdns records` and `hubdns explain`; empty for none.
         control_socket: PathBuf = "/run/hubdns/control.sock";
         /// How long SIGTERM waits for queries in flight, in seconds.
@@ -155,6 +166,9 @@ table! {
         /// is what Azure treats as private in a virtual network (RFC 1918 and the shared range
         /// of RFC 6598) and the private range of IPv6 (RFC 4193).
         allowed_prefixes: Vec<IpNet> = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"];
+        /// Regions whose endpoints are preferred where several serve one name, best first, as Azure
+        /// writes them (`westeurope`). Before them goes the region that the name itself tells.
+        regions: Vec<String> = [];
     }
 
     /// Where records come from. For one name static records go before network interfaces, and
@@ -166,6 +180,69 @@ table! {
         zone_file: Vec<ZoneFileTable> = [];
         /// Saved output of the az command line.
         az_json: Vec<AzJsonTable> = [];
+        /// Azure, live. An entry with no key reads all that the machine's identity sees.
+        azure: Vec<AzureTable> = [];
+    }
+
+    /// Azure Resource Manager, read by an identity with the role Reader.
+    struct AzureTable {
+        /// Name of the source in logs and metrics: lower-case letters, digits, `-` and `_`.
+        name: String = "azure";
+        /// `public`, `us-government`, `china`, or `custom`, which takes the three keys below.
+        cloud: CloudKind = "public";
+        /// URL of Entra's authority, for `custom`.
+        authority: String = "";
+        /// URL of Azure Resource Manager, for `custom`.
+        resource_manager: String = "";
+        /// Audience of the tokens for Azure Resource Manager, for `custom`; empty takes its URL.
+        audience: String = "";
+        /// PEM file of the certificates that are trusted instead of the system's.
+        ca_file: PathBuf = "";
+        /// HTTPS proxy for Resource Manager and Entra, never for the metadata service:
+        /// `http://10.0.0.8:3128`. Empty takes that of the environment (`HTTPS_PROXY`), if any.
+        proxy: String = "";
+        /// Resolvers that look up Resource Manager and Entra. Empty takes the host's; where that is
+        /// hubdns itself, those of `forward.default`.
+        bootstrap: Vec<UpstreamAddress> = [];
+        /// As whom.
+        identity: AzureIdentityTable = {};
+        /// Ids of the subscriptions to read. With none and no management group: all that the
+        /// identity sees.
+        subscriptions: Vec<String> = [];
+        /// Names of management groups whose subscriptions are read.
+        management_groups: Vec<String> = [];
+        /// How endpoints and registries are found: `auto` asks Resource Graph where that is
+        /// allowed, `resource-graph` always, `resource-manager` never.
+        discovery: Discovery = "auto";
+        /// Time from one reading to the next, in seconds; more where Azure's limits demand it.
+        interval_seconds: u32 = 60, in 10..=86_400;
+        /// A request that takes longer has failed, in seconds.
+        request_timeout_seconds: u32 = 30, in 1..=300;
+    }
+
+    /// As whom Azure is read.
+    struct AzureIdentityTable {
+        /// Credentials in the order in which they are tried: `workload-identity`, `client-secret`,
+        /// `client-certificate`, `arc`, `managed-identity`, and for interactive commands `az-cli`.
+        /// Those that lack what they need (a file, a variable, an agent) are passed over.
+        credentials: Vec<CredentialKind> = ["workload-identity", "client-secret", "client-certificate", "arc", "managed-identity", "az-cli"];
+        /// Id or domain of the tenant. Empty takes `AZURE_TENANT_ID`.
+        tenant: String = "";
+        /// Client id of the application. Empty takes `AZURE_CLIENT_ID`.
+        client_id: String = "";
+        /// File that holds the client secret. Empty takes `AZURE_CLIENT_SECRET`.
+        client_secret_file: PathBuf = "";
+        /// File that holds the client certificate with its key, PEM or PFX. Empty takes
+        /// `AZURE_CLIENT_CERTIFICATE_PATH`.
+        certificate_file: PathBuf = "";
+        /// File that holds the password of the certificate's file.
+        certificate_password_file: PathBuf = "";
+        /// File that holds the workload's token. Empty takes `AZURE_FEDERATED_TOKEN_FILE`.
+        federated_token_file: PathBuf = "";
+        /// Client id of a user-assigned managed identity.
+        managed_identity_client_id: String = "";
+        /// Resource id of a user-assigned managed identity.
+        managed_identity_resource_id: String = "";
     }
 
     /// One RRset.
@@ -200,6 +277,54 @@ table! {
         path: PathBuf = "";
         /// Take the example estate that is part of the program, in the place of a path.
         embedded: bool = false;
+    }
+
+    /// What removals wait for. Additions and changes of addresses never wait.
+    struct GuardTable {
+        /// Removals take effect after this time, in seconds.
+        grace_seconds: u32 = 300, in 0..=604_800;
+        /// Removals of more than this share of the published names, or of all names of a registry,
+        /// are held back until `hubdns sync accept`, in percent; 100 holds none back for their share.
+        max_removed_percent: u32 = 20, in 0..=100;
+        /// Removals of names that were asked for within this time are held back likewise, in
+        /// seconds; 0 holds none back for that.
+        asked_within_seconds: u32 = 86_400, in 0..=31_536_000;
+    }
+
+    /// Clients that get answers of their own where several endpoints serve one registry.
+    struct ViewTable {
+        /// Name: lower-case letters, digits, `-` and `_`.
+        name: String = required;
+        /// Prefixes of the clients; of all views the longest prefix wins.
+        clients: Vec<IpNet> = required;
+        /// Regions whose endpoints are preferred, best first.
+        regions: Vec<String> = [];
+        /// Resource ids of virtual networks whose endpoints are preferred, best first.
+        vnets: Vec<String> = [];
+    }
+
+    /// Checks of the way to the registries: TCP, TLS and HTTP to each address.
+    struct RoutesTable {
+        /// Prefixes to which hubdns may open connections, for `hubdns doctor` and the periodic
+        /// checks; with none it opens no connection to a registry.
+        connect_prefixes: Vec<IpNet> = [];
+        /// Time between periodic checks, in seconds; 0 for none. An address that fails loses to
+        /// another endpoint's, if there is one.
+        interval_seconds: u32 = 0, in 0..=86_400;
+        /// A check that takes longer has failed, in seconds.
+        timeout_seconds: u32 = 5, in 1..=60;
+        /// Port of the registries.
+        port: u16 = 443, in 1..=65_535;
+        /// PEM file of the certificates that are trusted instead of the system's, where a proxy
+        /// breaks TLS open.
+        ca_file: PathBuf = "";
+    }
+
+    /// What is wrong with the estate.
+    struct FindingsTable {
+        /// Findings that are not told: a code (`manual-record`), or a code and a name
+        /// (`manual-record build.privatelink.azurecr.io`).
+        ignore: Vec<String> = [];
     }
 
     /// A group of upstreams that stand in for each other.

@@ -11,6 +11,7 @@
 //! ranges and documentation.
 
 mod advice;
+mod azure;
 mod error;
 mod file;
 mod keys;
@@ -23,6 +24,7 @@ mod validate;
 mod value;
 
 pub use advice::advice;
+pub use azure::{AzureCloud, AzureIdentity, AzureSource, CredentialKind, Discovery, ManagedIdentity};
 pub use error::{ConfigError, OVERRIDES, Problem};
 pub use keys::{KeyDoc, keys, keys_table};
 pub use load::Overrides;
@@ -53,6 +55,14 @@ pub struct Config {
     pub scope: Scope,
     /// Where records come from, in the file's order.
     pub sources: Vec<Source>,
+    /// What removals wait for.
+    pub guard: Guard,
+    /// Clients that get answers of their own, the first view first.
+    pub views: Vec<View>,
+    /// Checks of the way to the registries.
+    pub routes: RouteChecks,
+    /// Findings that are not told: a code, or a code and a name (`manual-record db.corp.example`).
+    pub ignored_findings: Vec<String>,
     /// Forwarding.
     pub forward: Forward,
     /// The response cache.
@@ -74,6 +84,8 @@ pub struct Server {
     pub udp_max_bytes: u16,
     /// Where published sets are saved.
     pub state_dir: PathBuf,
+    /// How many published sets are kept there; at least 2.
+    pub keep_generations: usize,
     /// The control socket, if any.
     pub control_socket: Option<PathBuf>,
     /// How long SIGTERM waits for queries in flight.
@@ -194,6 +206,47 @@ pub struct Scope {
     pub vnets: Vec<String>,
     /// Prefixes that served addresses of registries must lie in.
     pub allowed_prefixes: Vec<IpNet>,
+    /// Regions whose endpoints are preferred, best first, as Azure writes them (`westeurope`).
+    pub regions: Vec<String>,
+}
+
+/// What removals wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Guard {
+    /// Removals take effect after this time.
+    pub grace: Duration,
+    /// Removals of more than this share of the published names, percent, are held back.
+    pub max_removed_percent: u32,
+    /// Removals of names that were asked for within this time are held back.
+    pub asked_within: Duration,
+}
+
+/// Clients that get answers of their own where several endpoints serve one registry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct View {
+    /// Its name.
+    pub name: String,
+    /// The prefixes of its clients; the longest of all views wins.
+    pub clients: Vec<IpNet>,
+    /// Regions whose endpoints are preferred, best first.
+    pub regions: Vec<String>,
+    /// Resource ids of virtual networks whose endpoints are preferred, lower case, best first.
+    pub vnets: Vec<String>,
+}
+
+/// Checks of the way to the registries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteChecks {
+    /// Prefixes to which hubdns may open connections; none by default.
+    pub connect_prefixes: Vec<IpNet>,
+    /// Time between periodic checks; `None` for no periodic checks.
+    pub interval: Option<Duration>,
+    /// A check that takes longer has failed.
+    pub timeout: Duration,
+    /// The port of the registries.
+    pub port: u16,
+    /// The certificates that are trusted instead of the system's.
+    pub ca_file: Option<PathBuf>,
 }
 
 /// A source of records.
@@ -217,6 +270,8 @@ pub enum Source {
         /// A file, or a directory of `*.json`.
         path: PathBuf,
     },
+    /// Azure, live.
+    Azure(Box<AzureSource>),
     /// The example estate that is part of the program, read as [`Source::AzJson`] reads files.
     Example {
         /// The source's name in logs and metrics.

@@ -2,7 +2,7 @@
 
 use std::fmt::{Display, Write as _};
 
-use super::{Config, Source, Upstreams};
+use super::{AzureSource, Config, Source, Upstreams};
 
 /// Listeners, access, names, sources, upstreams and rules, one line each.
 pub fn summary(config: &Config) -> String {
@@ -61,6 +61,14 @@ fn describe(source: &Source) -> String {
             format!("zone file {}: {zone}, {policy}", path.display())
         }
         Source::AzJson { name, path } => format!("az output {name}: {}", path.display()),
+        Source::Azure(source) => format!("Azure {}: {}", source.name, azure_scope(source)),
         Source::Example { name } => format!("az output {name}: the example estate"),
+    }
+}
+
+fn azure_scope(source: &AzureSource) -> String {
+    match (source.subscriptions.len(), source.management_groups.len()) {
+        (0, 0) => "all that the identity sees".to_owned(),
+        (some, groups) => format!("{some} subscriptions, {groups} management groups"),
     }
 }

@@ -2,6 +2,8 @@
 //! possible. Types and ranges are checked by then; here values are checked
 //! against each other.
 
+mod azure;
+mod estate;
 mod forward;
 mod names;
 mod server;
@@ -30,10 +32,28 @@ pub(super) fn validate(
     let names = names::names(&file.names, &mut report);
     let scope = scope(file, &mut report);
     let sources = sources::sources(&file.sources, &names, &scope, base_dir, &mut report);
+    let guard = estate::guard(&file.guard);
+    let views = estate::views(&file.views, &mut report);
+    let routes = estate::routes(&file.routes, base_dir, &mut report);
+    let ignored_findings = estate::ignored_findings(file, &mut report);
     let forward = forward::forward(file, &names, &mut report);
     let cache = forward::cache(&file.cache, &mut report);
     if report.is_clean() {
-        Ok(Config { server, tcp, admin, log, names, scope, sources, forward, cache })
+        Ok(Config {
+            server,
+            tcp,
+            admin,
+            log,
+            names,
+            scope,
+            sources,
+            guard,
+            views,
+            routes,
+            ignored_findings,
+            forward,
+            cache,
+        })
     } else {
         Err(ConfigError::Invalid(report.finish()))
     }
@@ -53,7 +73,9 @@ fn scope(file: &ConfigFile, report: &mut Report) -> Scope {
     let allowed_prefixes = file.scope.allowed_prefixes.clone();
     not_empty(report, "scope.allowed_prefixes", &allowed_prefixes);
     unique(report, "scope.allowed_prefixes", &allowed_prefixes);
-    Scope { vnets, allowed_prefixes }
+    let regions = file.scope.regions.clone();
+    estate::regions("scope.regions", &regions, report);
+    Scope { vnets, allowed_prefixes, regions }
 }
 
 /// Whether lower-case `id` has the form of a virtual network's resource id.

@@ -11,7 +11,7 @@ use crate::wire::{Name, Rtype};
 
 use super::error::Report;
 use super::schema::{Limits, Value, describe, quote};
-use super::{AnswerMode, Denied, LogFormat, OwnMissing};
+use super::{AnswerMode, CredentialKind, Denied, Discovery, LogFormat, OwnMissing};
 
 /// The port that DNS servers listen on (RFC 1035 section 4.2).
 const DNS_PORT: u16 = 53;
@@ -244,7 +244,36 @@ impl Cloud {
     }
 }
 
+/// The clouds of the source `azure`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CloudKind {
+    Public,
+    UsGovernment,
+    China,
+    Custom,
+}
+
 words! {
+    CloudKind, Self::Public, "\"public\", \"us-government\", \"china\" or \"custom\"", {
+        "public" => Self::Public,
+        "us-government" => Self::UsGovernment,
+        "china" => Self::China,
+        "custom" => Self::Custom,
+    };
+    Discovery, Self::Auto, "\"auto\", \"resource-graph\" or \"resource-manager\"", {
+        "auto" => Self::Auto,
+        "resource-graph" => Self::ResourceGraph,
+        "resource-manager" => Self::ResourceManager,
+    };
+    CredentialKind, Self::ManagedIdentity,
+        "\"workload-identity\", \"client-secret\", \"client-certificate\", \"arc\", \"managed-identity\" or \"az-cli\"", {
+        "workload-identity" => Self::WorkloadIdentity,
+        "client-secret" => Self::ClientSecret,
+        "client-certificate" => Self::ClientCertificate,
+        "arc" => Self::Arc,
+        "managed-identity" => Self::ManagedIdentity,
+        "az-cli" => Self::AzCli,
+    };
     Cloud, Self::Public, "\"public\", \"us-government\" or \"china\"", {
         "public" => Self::Public,
         "us-government" => Self::UsGovernment,

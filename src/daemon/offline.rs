@@ -76,7 +76,11 @@ impl Offline {
         for source in sources::open(&config) {
             let read = source.read();
             let name = || source.name().to_owned();
-            listings.extend(read.map_err(|error| OfflineError::Source { name: name(), source: error })?);
+            let mut reading = read.map_err(|error| OfflineError::Source { name: name(), source: error })?;
+            if !reading.failures.is_empty() {
+                return Err(OfflineError::Source { name: name(), source: reading.failures.remove(0).error });
+            }
+            listings.append(&mut reading.listings);
         }
         let merged = merge(&listings.iter().collect::<Vec<_>>(), &Policy::new(&config), &Memory::default());
         Ok(Self::new(config, merged.set, merged.provenance, 0))

@@ -257,7 +257,7 @@ impl Control for State {
             sources: sources.collect(),
             groups: inspect::group_rows(&config),
             rules: inspect::rule_rows(&config),
-            notes: state.notes.iter().map(ToString::to_string).collect(),
+            notes: state.findings.iter().map(ToString::to_string).collect(),
         }
     }
 

@@ -177,7 +177,7 @@ impl Connection {
             self.ending = Some(Ended::Denied);
             return;
         }
-        let context = Context { transport: Transport::Tcp, udp_size: policy.udp_size };
+        let context = Context { transport: Transport::Tcp, udp_size: policy.udp_size, view: 0 };
         let snapshot = self.service.publisher.current();
         let now = resolve::now();
         let mut queries = 0;

@@ -135,7 +135,7 @@ impl Fixed {
         if !turn.policy.allow.admits(peer.ip()) {
             return self.deny(turn.policy, message);
         }
-        let context = Context { transport: Transport::Udp, udp_size: turn.policy.udp_size };
+        let context = Context { transport: Transport::Udp, udp_size: turn.policy.udp_size, view: 0 };
         if message.truncated {
             let why = oversized(&message.buffer[..]);
             return self.reject(turn.policy, message, &why);

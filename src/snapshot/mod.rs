@@ -102,6 +102,11 @@ impl Snapshot {
         self.forward_own_missing
     }
 
+    /// The held names that were asked for since the last call.
+    pub fn take_asked(&self) -> Vec<Name> {
+        Vec::new()
+    }
+
     /// Bytes of memory held by the table.
     pub fn memory_bytes(&self) -> usize {
         self.table.memory_bytes()

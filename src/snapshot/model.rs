@@ -1,6 +1,7 @@
 //! The record set that a snapshot is built from: what `sync` publishes and
 //! saves. Plain data, already merged; nothing here knows a source.
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::wire::{Name, Rtype};
@@ -14,6 +15,17 @@ pub struct RecordSet {
     pub aliases: Vec<Alias>,
     /// Public login names (`contoso.azurecr.io`) of the registries that are ours.
     pub own: Vec<Name>,
+    /// Clients that get answers of their own; a [`Variant`] names one by its index plus one.
+    pub views: Vec<ViewPrefixes>,
+}
+
+/// The clients of a view.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ViewPrefixes {
+    /// The view's name in the configuration.
+    pub name: String,
+    /// The prefixes; of all views the longest that holds the client counts.
+    pub clients: Vec<IpNet>,
 }
 
 /// A locally served zone.
@@ -99,6 +111,17 @@ pub struct Rrset {
     pub rtype: Rtype,
     /// The TTL in seconds, floor and cap applied.
     pub ttl: u32,
+    /// The RDATA of each record, uncompressed wire form.
+    pub rdatas: Vec<Box<[u8]>>,
+    /// What clients of views get instead, ascending by view; only where it differs.
+    pub variants: Vec<Variant>,
+}
+
+/// The records that one view's clients get instead.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Variant {
+    /// Index into [`RecordSet::views`] plus one; 0 never stands here.
+    pub view: u8,
     /// The RDATA of each record, uncompressed wire form.
     pub rdatas: Vec<Box<[u8]>>,
 }

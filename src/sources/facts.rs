@@ -6,6 +6,7 @@
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::snapshot::model::{Soa, ZonePolicy};
@@ -78,6 +79,10 @@ pub enum What {
     Registry(RegistryFact),
     /// A geo-replica of a registry.
     Replica(ReplicaFact),
+    /// A zone group of a private endpoint: records that Azure keeps for it.
+    ZoneGroup(ZoneGroupFact),
+    /// A subnet with its prefixes.
+    Subnet(SubnetFact),
 }
 
 /// An RRset. Owner and zone as the source has them; no public alias is implied.
@@ -140,6 +145,8 @@ pub struct InterfaceFact {
     pub endpoint_id: Option<String>,
     /// Resource id of the subnet's virtual network, lower case, if told.
     pub vnet_id: Option<String>,
+    /// Resource id of the subnet, lower case, if told.
+    pub subnet_id: Option<String>,
     /// `location`.
     pub region: String,
 }
@@ -205,4 +212,26 @@ pub struct ReplicaFact {
     pub region: String,
     /// `provisioningState`.
     pub provisioning_state: String,
+}
+
+/// A private DNS zone group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ZoneGroupFact {
+    /// Resource id of the private endpoint, lower case.
+    pub endpoint_id: String,
+    /// Resource ids of the zones that it writes into, lower case.
+    pub zone_ids: Vec<String>,
+    /// `recordSets`: owner names with their addresses; empty while the connection is pending.
+    pub records: Vec<(Name, Vec<IpAddr>)>,
+}
+
+/// A subnet of a virtual network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubnetFact {
+    /// Resource id, lower case.
+    pub subnet_id: String,
+    /// Resource id of the virtual network, lower case.
+    pub vnet_id: String,
+    /// Its address prefixes.
+    pub prefixes: Vec<IpNet>,
 }

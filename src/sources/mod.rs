@@ -5,13 +5,16 @@
 //! of what it was told to read fails, and the last good listing stays in force.
 
 pub mod az_json;
+pub mod azure;
 pub mod error;
 pub mod facts;
 pub mod registry_name;
 pub mod static_records;
 pub mod zone_file;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use error::SourceError;
@@ -19,9 +22,47 @@ pub use error::SourceError;
 use crate::config::{Config, Source};
 use crate::wire::Name;
 use az_json::AzJson;
+use azure::Azure;
 use facts::{Listing, SourceKind};
 use static_records::StaticRecords;
 use zone_file::ZoneFile;
+
+/// What one reading of a source yields.
+#[derive(Debug, Default)]
+pub struct Reading {
+    /// Complete listings; each takes the place of the last one with its id.
+    pub listings: Vec<Listing>,
+    /// Listings that could not be read; the last good ones stay in force.
+    pub failures: Vec<Failure>,
+    /// The scopes that exist, read or not: listings of others are dropped.
+    /// `None` where that is not known for sure; then all stay.
+    pub scopes: Option<BTreeSet<String>>,
+    /// The first reading still runs: what is missing says nothing yet.
+    pub is_pending: bool,
+}
+
+/// One listing that could not be read.
+#[derive(Debug)]
+pub struct Failure {
+    /// The [`ListingId::scope`](facts::ListingId::scope).
+    pub scope: String,
+    /// Why.
+    pub error: SourceError,
+    /// The permission that the identity lacks, as roles name it
+    /// (`Microsoft.Network/networkInterfaces/read`), if that is why.
+    pub missing_permission: Option<String>,
+}
+
+impl Reading {
+    /// All of a source that is complete or fails as a whole.
+    pub fn whole(listings: Vec<Listing>) -> Self {
+        let scopes = listings.iter().map(|listing| listing.id.scope.clone()).collect();
+        Self { listings, scopes: Some(scopes), ..Self::default() }
+    }
+}
+
+/// Called by a source that reads in the background when [`ReadRecords::read`] has news.
+pub type Changed = Arc<dyn Fn() + Send + Sync>;
 
 /// A source of records.
 pub trait ReadRecords: Send {
@@ -31,8 +72,20 @@ pub trait ReadRecords: Send {
     /// What kind of source this is.
     fn kind(&self) -> SourceKind;
 
-    /// Reads everything. Either all listings are complete, or it is an error.
-    fn read(&self) -> Result<Vec<Listing>, SourceError>;
+    /// Reads everything and waits for it; once [`Self::start`] was called on a
+    /// source that reads in the background, what that has found by now.
+    ///
+    /// # Errors
+    /// Nothing could be read; parts that could not are in the reading.
+    fn read(&self) -> Result<Reading, SourceError>;
+
+    /// Begins to read in the background, if this source does that.
+    fn start(&self, changed: Changed) {
+        let _ = changed;
+    }
+
+    /// Asks a source that reads in the background to read everything now.
+    fn refresh(&self) {}
 
     /// Files and directories whose change calls for reading again; includes
     /// those that the last read came upon.
@@ -53,6 +106,7 @@ fn open_one(source: &Source, config: &Config) -> Box<dyn ReadRecords> {
             Box::new(ZoneFile::new(zone.clone(), path.clone(), *fall_through))
         }
         Source::AzJson { name, path } => Box::new(AzJson::new(name, path.clone())),
+        Source::Azure(source) => Box::new(Azure::new(source.as_ref().clone())),
         Source::Example { name } => Box::new(AzJson::embedded_example(name)),
     }
 }

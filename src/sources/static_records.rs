@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use super::facts::{Fact, Listing, ListingId, RrsetFact, SourceKind, What};
 use super::registry_name::{RegistryName, private_zone};
-use super::{ReadRecords, SourceError, unix_now};
+use super::{ReadRecords, Reading, SourceError, unix_now};
 use crate::config::StaticRecord;
 use crate::wire::Name;
 
@@ -68,10 +68,10 @@ impl ReadRecords for StaticRecords {
         SourceKind::Static
     }
 
-    fn read(&self) -> Result<Vec<Listing>, SourceError> {
+    fn read(&self) -> Result<Reading, SourceError> {
         let facts = self.records.iter().map(|record| self.fact(record)).collect::<Result<_, _>>()?;
         let id = ListingId { source: self.name().to_owned(), scope: "configuration".to_owned() };
-        Ok(vec![Listing { id, kind: SourceKind::Static, read_at: unix_now(), facts }])
+        Ok(Reading::whole(vec![Listing { id, kind: SourceKind::Static, read_at: unix_now(), facts }]))
     }
 
     fn watched_paths(&self) -> Vec<PathBuf> {
@@ -94,7 +94,7 @@ mod tests {
         });
         let suffixes = vec!["azurecr.io".parse().unwrap(), "azurecr.cn".parse().unwrap()];
         let source = StaticRecords::new(records.collect(), suffixes, vec!["corp.example".parse().unwrap()]);
-        let facts = source.read()?.remove(0).facts;
+        let facts = source.read()?.listings.remove(0).facts;
         Ok(facts
             .into_iter()
             .map(|fact| match fact.what {

@@ -1,6 +1,6 @@
 //! One cycle: read, merge, guard, build, save, publish.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
@@ -10,19 +10,19 @@ use tracing::{debug, info, warn};
 use super::guard::{self, Circumstances, Pending, Rules, Verdict};
 use super::memory::Memory;
 use super::merge::merge;
-use super::note::{Note, NoteCode};
 use super::persist::{self, Facts, PersistError, StateDir};
 use super::policy::{Policy, answer_options};
 use super::provenance::Provenance;
 use super::status::{SourceStatus, State, Status};
 use crate::config::Config;
+use crate::findings::{Code, Finding};
 use crate::metrics::sync::SyncMetrics;
 use crate::snapshot::Snapshot;
 use crate::snapshot::model::{AnswerOptions, RecordSet};
 use crate::snapshot::publish::Publisher;
 use crate::sources::error::chain;
 use crate::sources::facts::{Listing, SourceKind};
-use crate::sources::{self, ReadRecords, SourceError, unix_now};
+use crate::sources::{self, Failure, ReadRecords, Reading, SourceError, unix_now};
 
 /// Keeps the published set in step with the sources.
 pub struct Sync {
@@ -44,9 +44,9 @@ pub struct Sync {
     publisher: Arc<Publisher>,
     status: Status,
     metrics: Arc<SyncMetrics>,
-    load_notes: Vec<Note>,
-    watch_note: Option<Note>,
-    merge_notes: Vec<Note>,
+    load_findings: Vec<Finding>,
+    watch_finding: Option<Finding>,
+    merge_findings: Vec<Finding>,
 }
 
 /// What is published.
@@ -114,9 +114,9 @@ impl Sync {
         // Before loading: a daemon that still runs may be about to save.
         let store = Store::open(&path, &metrics);
         let loaded = persist::newest(&path);
-        let mut load_notes = Vec::new();
+        let mut load_findings = Vec::new();
         for problem in &loaded.problems {
-            load_notes.push(not_loaded(problem, &path));
+            load_findings.push(not_loaded(problem, &path));
         }
         let options = answer_options(config);
         let mut current = Current::default();
@@ -148,9 +148,9 @@ impl Sync {
             publisher: Publisher::new(snapshot),
             status: Status::default(),
             metrics,
-            load_notes,
-            watch_note: None,
-            merge_notes: Vec::new(),
+            load_findings,
+            watch_finding: None,
+            merge_findings: Vec::new(),
         };
         sync.forget_removed_sources();
         sync.show(0);
@@ -171,7 +171,7 @@ impl Sync {
                 self.forget_removed_sources();
             }
             Err(problem) => {
-                self.load_notes.push(not_loaded(&problem, &self.store.path));
+                self.load_findings.push(not_loaded(&problem, &self.store.path));
                 self.store.needs(Unsaved::Facts);
             }
         }
@@ -200,9 +200,9 @@ impl Sync {
             || self.health.values().any(|health| health.last_error.is_some())
     }
 
-    /// Notes that changes are found by polling, and why.
+    /// Tells that changes are found by polling, and why.
     pub(super) fn set_watch_problem(&mut self, problem: Option<String>) {
-        self.watch_note = problem.map(|text| Note::new(NoteCode::NotWatched, None, "files", text));
+        self.watch_finding = problem.map(|text| Finding::new(Code::FilesPolled, "files", "", text));
     }
 
     /// Takes a new configuration and runs a cycle under it. A source that
@@ -257,10 +257,10 @@ impl Sync {
         self.pending = pending;
         let mut provenance = merged.provenance;
         provenance.hold_back(&self.current.provenance, &held);
-        self.merge_notes = merged.notes;
+        self.merge_findings = merged.findings;
         for (name, rtype) in &held {
             let text = format!("the {rtype} record is in no source any more and awaits confirmation");
-            self.merge_notes.push(Note::new(NoteCode::HeldBack, Some(name), "guard", text));
+            self.merge_findings.push(Finding::new(Code::HeldBack, name, "", text));
         }
         if self.memory != merged.memory {
             self.memory = merged.memory;
@@ -306,36 +306,41 @@ impl Sync {
         for source in &self.sources {
             let name = source.name();
             let start = Instant::now();
-            let result = read_contained(source.as_ref()).and_then(|listings| {
-                accept(self.listings.get(name).map(Vec::as_slice), listings, source.kind())
+            let result = read_contained(source.as_ref()).and_then(|reading| {
+                accept(self.listings.get(name).map(Vec::as_slice), reading, source.kind())
             });
             let health = self.health.entry(name.to_owned()).or_default();
-            match result {
-                Ok(listings) => {
-                    self.metrics.read(name, "ok", start.elapsed());
-                    if health.last_error.take().is_some() {
-                        info!(source = name, "source recovered");
-                    }
-                    let now = unix_now();
-                    health.last_success = Some(now);
-                    self.metrics.last_success(name, now);
-                    self.listings.insert(name.to_owned(), listings);
+            let (reading, problem) = match result {
+                Ok(reading) if reading.is_pending && reading.listings.is_empty() => continue,
+                Ok(reading) => {
+                    let first = reading.failures.first();
+                    let problem = first.map(|failure| (failure.error.label(), part(failure, &reading)));
+                    (reading, problem)
                 }
-                Err(error) => {
-                    self.metrics.read(name, error.label(), start.elapsed());
-                    let text = chain(&error);
-                    if health.last_error.as_ref() != Some(&text) {
-                        warn!(source = name, error = %text, "sync failed");
-                    }
-                    health.last_error = Some(text.clone());
-                    failed.push((name.to_owned(), text));
+                Err(error) => (Reading::default(), Some((error.label(), chain(&error)))),
+            };
+            self.metrics.read(name, problem.as_ref().map_or("ok", |(label, _)| label), start.elapsed());
+            replace(self.listings.entry(name.to_owned()).or_default(), reading);
+            if let Some((_, text)) = problem {
+                if health.last_error.as_ref() != Some(&text) {
+                    warn!(source = name, error = %text, "sync failed");
                 }
+                health.last_error = Some(text.clone());
+                failed.push((name.to_owned(), text));
+            } else {
+                if health.last_error.take().is_some() {
+                    info!(source = name, "source recovered");
+                }
+                let now = unix_now();
+                health.last_success = Some(now);
+                self.metrics.last_success(name, now);
             }
         }
+        self.listings.retain(|_, listings| !listings.is_empty());
         failed
     }
 
-    /// Saves what is not saved yet. A failure is a note, a metric and a log
+    /// Saves what is not saved yet. A failure is a finding, a metric and a log
     /// line; what was published stays published.
     fn save(&mut self) {
         if self.store.unsaved == Unsaved::Nothing || !self.current.loaded {
@@ -368,18 +373,21 @@ impl Sync {
         let zones = self.current.set.zones.iter().map(zone).collect();
         self.metrics.published(self.current.generation, self.current.created, zones);
         self.metrics.held_back(held_back);
-        let mut notes = self.merge_notes.clone();
-        notes.extend(self.load_notes.iter().chain(&self.watch_note).cloned());
+        let mut findings = self.merge_findings.clone();
+        findings.extend(self.load_findings.iter().chain(&self.watch_finding).cloned());
         let not_saved = self.store.problem.clone();
         let path = self.store.path.display().to_string();
-        notes.extend(not_saved.iter().map(|text| Note::new(NoteCode::NotSaved, None, &path, text.as_str())));
+        findings.extend(
+            not_saved
+                .iter()
+                .map(|text| Finding::new(Code::SaveFailed, "state", path.as_str(), text.as_str())),
+        );
         let mut sources = Vec::new();
         for source in &self.sources {
             let status = self.source_status(source.as_ref());
             let failed = status.last_error.as_ref();
-            notes.extend(
-                failed.map(|text| Note::new(NoteCode::SourceFailed, None, &status.name, text.as_str())),
-            );
+            findings
+                .extend(failed.map(|text| Finding::new(Code::SourceFailed, &status.name, "", text.as_str())));
             sources.push(status);
         }
         self.status.set(State {
@@ -389,7 +397,7 @@ impl Sync {
             set: Arc::clone(&self.current.set),
             provenance: Arc::clone(&self.current.provenance),
             sources,
-            notes,
+            findings,
             not_saved,
         });
     }
@@ -432,15 +440,15 @@ impl Store {
     }
 }
 
-/// Logs and notes that a saved file does not count.
-fn not_loaded(problem: &PersistError, directory: &std::path::Path) -> Note {
+/// Logs and tells that a saved file does not count.
+fn not_loaded(problem: &PersistError, directory: &std::path::Path) -> Finding {
     let text = chain(problem);
     warn!(error = %text, "saved record set skipped");
-    Note::new(NoteCode::NotLoaded, None, &directory.display().to_string(), text)
+    Finding::new(Code::SavedSetDamaged, "state", directory.display().to_string(), text)
 }
 
 /// Reads a source; a panic in it is an error like others.
-fn read_contained(source: &dyn ReadRecords) -> Result<Vec<Listing>, SourceError> {
+fn read_contained(source: &dyn ReadRecords) -> Result<Reading, SourceError> {
     catch_unwind(AssertUnwindSafe(|| source.read())).unwrap_or_else(|payload| {
         let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
         let message = text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_default();
@@ -448,16 +456,32 @@ fn read_contained(source: &dyn ReadRecords) -> Result<Vec<Listing>, SourceError>
     })
 }
 
+/// What a reading that failed in part says of its first failure.
+fn part(failure: &Failure, reading: &Reading) -> String {
+    let others = reading.failures.len() - 1;
+    let more = if others == 0 { String::new() } else { format!(" (and {others} more)") };
+    format!("{}: {}{more}", failure.scope, chain(&failure.error))
+}
+
+/// Puts fresh listings in the place of those with their ids, and drops those
+/// whose scope is gone.
+fn replace(held: &mut Vec<Listing>, reading: Reading) {
+    let fresh: BTreeSet<&str> = reading.listings.iter().map(|listing| listing.id.scope.as_str()).collect();
+    held.retain(|listing| {
+        let scope = listing.id.scope.as_str();
+        !fresh.contains(scope) && reading.scopes.as_ref().is_none_or(|scopes| scopes.contains(scope))
+    });
+    held.extend(reading.listings);
+    held.sort_by(|a, b| a.id.cmp(&b.id));
+}
+
 /// An empty listing never takes away what there was: that a whole estate is
 /// gone is said by removing its source. The configuration itself may say so.
-fn accept(
-    previous: Option<&[Listing]>,
-    fresh: Vec<Listing>,
-    kind: SourceKind,
-) -> Result<Vec<Listing>, SourceError> {
+fn accept(previous: Option<&[Listing]>, fresh: Reading, kind: SourceKind) -> Result<Reading, SourceError> {
     let empty = |listings: &[Listing]| listings.iter().all(|listing| listing.facts.is_empty());
     let had = previous.is_some_and(|previous| !empty(previous));
-    if kind != SourceKind::Static && had && empty(&fresh) {
+    let is_file = !matches!(kind, SourceKind::Static | SourceKind::Azure);
+    if is_file && had && empty(&fresh.listings) {
         return Err(SourceError::EmptyListing);
     }
     Ok(fresh)

@@ -16,7 +16,6 @@ mod cycle;
 pub mod guard;
 pub mod memory;
 pub mod merge;
-pub mod note;
 pub mod persist;
 pub mod policy;
 pub mod provenance;
@@ -25,5 +24,4 @@ pub mod status;
 pub mod watch;
 
 pub use cycle::{Report, Sync, Trigger};
-pub use note::{Note, NoteCode};
 pub use status::{SourceStatus, State, Status};

@@ -35,7 +35,7 @@ const SET_MAGIC: &str = "hubdns record set";
 /// The first line of a file of facts.
 const FACTS_MAGIC: &str = "hubdns facts";
 /// The version of both files.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// Longest header line that is believed, bytes.
 const MAX_HEADER: usize = 4096;
 const PREFIX: &str = "generation-";

@@ -32,7 +32,13 @@ fn add_loopback(zone: &mut Zone) {
     for owner in [zone.apex.clone(), below] {
         for (rtype, data) in [(Rtype::A, &[127, 0, 0, 1][..]), (Rtype::AAAA, &v6[..])] {
             let owner = owner.clone();
-            zone.rrsets.push(Rrset { owner, rtype, ttl: LOCALHOST_TTL, rdatas: vec![data.into()] });
+            zone.rrsets.push(Rrset {
+                owner,
+                rtype,
+                ttl: LOCALHOST_TTL,
+                rdatas: vec![data.into()],
+                variants: Vec::new(),
+            });
         }
     }
 }

@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::note::Note;
 use super::provenance::Provenance;
+use crate::findings::Finding;
 use crate::snapshot::model::RecordSet;
 use crate::sources::facts::SourceKind;
 
@@ -41,7 +41,7 @@ pub struct State {
     /// The sources, in the configuration's order.
     pub sources: Vec<SourceStatus>,
     /// What was noticed.
-    pub notes: Vec<Note>,
+    pub findings: Vec<Finding>,
     /// Why published sets are not saved; `None` while they are.
     pub not_saved: Option<String>,
 }

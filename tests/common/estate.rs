@@ -44,7 +44,13 @@ pub fn record_set(text: &str) -> RecordSet {
                 match rrsets.iter_mut().find(|held| held.owner == owner && held.rtype == rtype) {
                     Some(held) => held.rdatas.push(data),
                     None => {
-                        rrsets.push(Rrset { owner, rtype, ttl: ttl.parse().unwrap(), rdatas: vec![data] });
+                        rrsets.push(Rrset {
+                            owner,
+                            rtype,
+                            ttl: ttl.parse().unwrap(),
+                            rdatas: vec![data],
+                            variants: Vec::new(),
+                        });
                     }
                 }
             }
@@ -111,7 +117,7 @@ pub fn ask(snapshot: &Snapshot, query: &[u8], transport: Transport) -> (Outcome,
     let mut buf = vec![0; 65_535];
     buf[..query.len()].copy_from_slice(query);
     let mut out = Response::new(&mut buf, 65_535);
-    let outcome = answer(&parsed, &Context { transport, udp_size: 1232 }, snapshot, &mut out);
+    let outcome = answer(&parsed, &Context { transport, udp_size: 1232, view: 0 }, snapshot, &mut out);
     let len = if matches!(outcome, Outcome::Miss(_)) { query.len() } else { out.len() };
     buf.truncate(len);
     (outcome, buf)

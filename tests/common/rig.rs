@@ -161,7 +161,7 @@ impl Rig {
     pub fn send(&self, query: &[u8], transport: Transport) -> Awaited {
         let (sender, receiver) = mpsc::channel();
         let parsed = Query::parse(query).unwrap();
-        let context = Context { transport, udp_size: 1232 };
+        let context = Context { transport, udp_size: 1232, view: 0 };
         let mut buf = vec![0xee; 65_535];
         buf[..query.len()].copy_from_slice(query);
         let mut out = Response::new(&mut buf, 65_535);

@@ -37,6 +37,7 @@ pub fn config(listen: &[&str], upstream: SocketAddr) -> Config {
             denied: config::Denied::Refuse,
             udp_max_bytes: 1232,
             state_dir: "/nonexistent".into(),
+            keep_generations: 2,
             control_socket: None,
             drain: Duration::from_secs(5),
         },
@@ -66,7 +67,7 @@ pub fn config(listen: &[&str], upstream: SocketAddr) -> Config {
                 private_reverse: false,
             },
         },
-        scope: config::Scope { vnets: Vec::new(), allowed_prefixes: Vec::new() },
+        scope: config::Scope { vnets: Vec::new(), allowed_prefixes: Vec::new(), regions: Vec::new() },
         sources: Vec::new(),
         forward: config::Forward {
             groups: vec![config::UpstreamGroup {
@@ -89,6 +90,7 @@ pub fn config(listen: &[&str], upstream: SocketAddr) -> Config {
             max_negative_ttl: 3600,
             servfail_ttl: 5,
         },
+        ..Config::parse("", "test.toml", std::path::Path::new("/")).expect("the defaults")
     }
 }
 

@@ -89,6 +89,7 @@ fn fact(line: &str) -> (SourceKind, Fact) {
                 fqdns: if words[2] == "-" { Vec::new() } else { vec![name(words[2])] },
                 endpoint_id: option("pe"),
                 vnet_id: option("vnet"),
+                subnet_id: None,
                 region: option("region").unwrap_or_default(),
             };
             (SourceKind::AzJson, What::Interface(interface))

@@ -59,8 +59,8 @@ fn check_with(facts: &str, policy: &Policy, memory: &Memory, expected: &[&str]) 
     merged
 }
 
-fn notes(merged: &Merged) -> Vec<&'static str> {
-    merged.notes.iter().map(|note| note.code.label()).collect()
+fn codes(merged: &Merged) -> Vec<&'static str> {
+    merged.findings.iter().map(|finding| finding.code.label()).collect()
 }
 
 /// The reasons why others lost at `owner`.
@@ -167,20 +167,20 @@ fn unrelated_zones_and_names_are_passed_over() {
          set corp.example www.corp.example A 10 192.0.2.1",
         &["www.corp.example 10 A 192.0.2.1"],
     );
-    assert_eq!(merged.notes, []);
+    assert_eq!(merged.findings, []);
     assert_eq!(merged.set.zones.len(), 1);
 }
 
 #[test]
 fn never_approved_is_not_answered() {
-    for (pe, note) in [("pending", "connection-pending"), ("rejected", "connection-closed")] {
+    for (pe, note) in [("pending", "connection-pending"), ("rejected", "connection-rejected")] {
         let merged = check(
             &format!(
                 "pe p {pe} r\nnic n c.azurecr.io 10.0.0.2 pe=p\nnic n - 10.0.0.3 pe=p\nregistry r c.azurecr.io"
             ),
             &[],
         );
-        assert_eq!(notes(&merged), [note]);
+        assert_eq!(codes(&merged), [note]);
         assert_eq!(lost(&merged, "c.privatelink.azurecr.io"), ["not-approved"]);
         assert!(merged.memory.connections.is_empty() && merged.memory.own.is_empty());
     }
@@ -214,7 +214,7 @@ fn pending_again_keeps_what_it_had() {
     let memory = check(APPROVED, &APPROVED_SET).memory;
     let pending = "pe p pending r\nnic n - 10.0.0.2 pe=p\nnic n - 10.0.0.3 pe=p\nnic n - 10.0.0.4 pe=p";
     let merged = check_with(pending, &policy(), &memory, &APPROVED_SET);
-    assert_eq!(notes(&merged), ["connection-remembered"]);
+    assert_eq!(codes(&merged), ["connection-remembered"]);
     assert_eq!(merged.memory, memory, "and again the next time");
     let entry = merged.provenance.entry(&name("c.privatelink.azurecr.io"), Rtype::A).unwrap();
     assert!(entry.winner.as_ref().unwrap().remembered);
@@ -271,7 +271,7 @@ fn a_registry_merely_visible_is_not_ours() {
 }
 
 #[test]
-fn interfaces_outside_the_scope_are_notes() {
+fn interfaces_outside_the_scope_are_findings() {
     let scoped = Policy { vnets: vec!["hub".into()], ..policy() };
     let facts = "nic n c.azurecr.io 10.0.0.2 pe=p vnet=other\nnic m d.azurecr.io 10.0.0.3 pe=q vnet=HUB
                  nic o e.azurecr.io 10.0.0.4 pe=x";
@@ -285,7 +285,7 @@ fn interfaces_outside_the_scope_are_notes() {
             "own d.azurecr.io",
         ],
     );
-    assert_eq!(notes(&merged), ["out-of-scope", "out-of-scope"]);
+    assert_eq!(codes(&merged), ["endpoint-out-of-scope", "endpoint-out-of-scope"]);
     assert_eq!(lost(&merged, "c.privatelink.azurecr.io"), ["out-of-scope"]);
 }
 
@@ -298,7 +298,7 @@ fn addresses_outside_the_allowed_prefixes_are_refused() {
          set privatelink.azurecr.io f.privatelink.azurecr.io AAAA 10 2001:db8::1",
         &["e.privatelink.azurecr.io 10 A 10.0.0.3"],
     );
-    assert_eq!(notes(&merged), ["outside-allowed-prefixes"; 4]);
+    assert_eq!(codes(&merged), ["address-outside-subnet"; 4]);
     assert_eq!(lost(&merged, "d.privatelink.azurecr.io"), ["outside-allowed-prefixes"]);
 }
 
@@ -357,7 +357,7 @@ fn zones_count_only_where_they_are_linked() {
                  zone privatelink.azurecr.io id=z2";
     let scoped = Policy { vnets: vec!["hub".into()], ..policy() };
     let merged = check_with(facts, &scoped, &Memory::default(), &["a.privatelink.azurecr.io 10 A 10.0.0.1"]);
-    assert_eq!(notes(&merged), ["zone-not-linked"]);
+    assert_eq!(codes(&merged), ["zone-not-linked"]);
     // Without links nothing is known, without a scope every zone counts: the smaller id.
     let unlinked = facts.replace("link z1 hub\nlink z2 other", "");
     check_with(&unlinked, &scoped, &Memory::default(), &["a.privatelink.azurecr.io 10 A 10.0.0.1"]);
@@ -383,7 +383,7 @@ fn rfc1034_a_cname_does_not_stand_beside_other_data() {
             "own a.azurecr.io",
         ],
     );
-    assert_eq!(notes(&merged), ["cname-conflict"; 3]);
+    assert_eq!(codes(&merged), ["record-refused"; 3]);
     let entry = merged.provenance.entry(&name("a.privatelink.azurecr.io"), Rtype::CNAME).unwrap();
     assert_eq!((&entry.winner, entry.alternatives[0].reason.label()), (&None, "cname-conflict"));
 }
@@ -404,7 +404,7 @@ fn an_alias_hides_what_a_zone_holds_at_the_public_name() {
             "own c.azurecr.io",
         ],
     );
-    assert_eq!(notes(&merged), ["hidden-by-alias"]);
+    assert_eq!(codes(&merged), ["record-refused"]);
 }
 
 #[test]

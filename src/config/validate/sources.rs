@@ -25,6 +25,15 @@ pub(super) fn sources(
 ) -> Vec<Source> {
     let mut sources = zone_files(&table.zone_file, names, base_dir, report);
     sources.extend(az_json(&table.az_json, base_dir, report));
+    for (i, azure) in table.azure.iter().enumerate() {
+        let key = format!("sources.azure[{i}]");
+        if let Some(other) = table.azure.iter().take(i).position(|other| other.name == azure.name) {
+            let expected = format!("a name other than that of sources.azure[{other}]");
+            report.add(&format!("{key}.name"), quote(&azure.name), expected);
+        }
+        let source = super::azure::azure(&key, azure, base_dir, report);
+        sources.push((report.line_of(&key), Source::Azure(Box::new(source))));
+    }
     sources.sort_by_key(|(line, _)| *line);
     let mut sources: Vec<_> = sources.into_iter().map(|(_, source)| source).collect();
 

@@ -17,7 +17,7 @@ pub(super) fn ask(name: &Name, rtype: Rtype, snapshot: &Snapshot) -> (Outcome, O
     };
     let mut buf = question;
     buf.resize(usize::from(u16::MAX), 0);
-    let context = Context { transport: Transport::Tcp, udp_size: 1232 };
+    let context = Context { transport: Transport::Tcp, udp_size: 1232, view: 0 };
     let mut out = Response::new(&mut buf, usize::from(u16::MAX));
     let outcome = answer(&query, &context, snapshot, &mut out);
     let len = out.len();

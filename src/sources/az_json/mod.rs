@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::facts::{Fact, Listing, ListingId, SourceKind};
-use super::{ReadRecords, SourceError, unix_now};
+use super::{ReadRecords, Reading, SourceError, unix_now};
 use fields::{Fields, Odd, ResourceId};
 use input::{Document, Input};
 
@@ -62,11 +62,11 @@ impl ReadRecords for AzJson {
         SourceKind::AzJson
     }
 
-    fn read(&self) -> Result<Vec<Listing>, SourceError> {
+    fn read(&self) -> Result<Reading, SourceError> {
         let read_at = unix_now();
         let facts = facts_of(self.input.documents()?)?;
         let id = ListingId { source: self.name.clone(), scope: self.input.scope() };
-        Ok(vec![Listing { id, kind: SourceKind::AzJson, read_at, facts }])
+        Ok(Reading::whole(vec![Listing { id, kind: SourceKind::AzJson, read_at, facts }]))
     }
 
     fn watched_paths(&self) -> Vec<PathBuf> {

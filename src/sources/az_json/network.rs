@@ -27,6 +27,7 @@ pub(super) fn interfaces(fields: &Fields<'_>, origin: &str) -> Result<Vec<Fact>,
             fqdns: link.names("fqdns")?,
             endpoint_id: endpoint_id.clone(),
             vnet_id: subnet.as_deref().and_then(vnet_of_subnet),
+            subnet_id: subnet.clone(),
             region: region.clone(),
         };
         let origin = match (config.id(), config.text("name")?) {

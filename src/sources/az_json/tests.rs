@@ -95,6 +95,8 @@ fn kinds(facts: &[Fact]) -> BTreeMap<&'static str, usize> {
             What::Endpoint(_) => "endpoint",
             What::Registry(_) => "registry",
             What::Replica(_) => "replica",
+            What::ZoneGroup(_) => "zone-group",
+            What::Subnet(_) => "subnet",
         };
         *kinds.entry(kind).or_default() += 1;
     }

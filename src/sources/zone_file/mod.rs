@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use super::facts::{Listing, ListingId, SourceKind};
-use super::{ReadRecords, SourceError, unix_now};
+use super::{ReadRecords, Reading, SourceError, unix_now};
 use crate::snapshot::model::ZonePolicy;
 use crate::wire::Name;
 
@@ -51,7 +51,7 @@ impl ReadRecords for ZoneFile {
         SourceKind::ZoneFile
     }
 
-    fn read(&self) -> Result<Vec<Listing>, SourceError> {
+    fn read(&self) -> Result<Reading, SourceError> {
         let mut reader = read::Reader::new(&self.zone, &self.path, self.max_bytes);
         let outcome = reader.read();
         // Also after an error: the mistake may be mended in an included file.
@@ -59,7 +59,7 @@ impl ReadRecords for ZoneFile {
         outcome?;
         let facts = assemble::facts(&self.zone, self.policy, reader.into_entries())?;
         let id = ListingId { source: self.name.clone(), scope: self.zone.to_string() };
-        Ok(vec![Listing { id, kind: SourceKind::ZoneFile, read_at: unix_now(), facts }])
+        Ok(Reading::whole(vec![Listing { id, kind: SourceKind::ZoneFile, read_at: unix_now(), facts }]))
     }
 
     fn watched_paths(&self) -> Vec<PathBuf> {

@@ -9,13 +9,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::estate::{Estate, Interface, Seen};
+use crate::findings::{Code, Finding};
 use crate::sources::facts::{ConnectionState, EndpointFact};
 use crate::sources::registry_name::RegistryName;
 use crate::sync::memory::{Memory, Remembered, RememberedName};
-use crate::sync::note::{Note, NoteCode};
 use crate::sync::policy::Policy;
 use crate::sync::provenance::{Rank, Reason};
 use crate::wire::Name;
+
+/// What is said of names of endpoints elsewhere.
+const OUT_OF_SCOPE: &str = "The endpoint lies in a virtual network that scope.vnets does not name; its address \
+                            is not served. Add the network if it is routed from here.";
 
 /// One name of one endpoint.
 #[derive(Clone, Debug)]
@@ -39,7 +43,7 @@ pub(super) struct Claim {
 #[derive(Debug, Default)]
 pub(super) struct Claims {
     pub(super) all: Vec<Claim>,
-    pub(super) notes: Vec<Note>,
+    pub(super) findings: Vec<Finding>,
     /// Login names of registries with an Approved connection in scope.
     pub(super) own: BTreeSet<Name>,
     /// The connections to remember.
@@ -129,18 +133,27 @@ impl Claims {
                 if remembered.is_some() {
                     names.clear();
                     recall(&mut names, remembered, connection.listing);
-                    let text = "the connection is not approved at the moment; what it had is kept";
-                    self.notes.push(Note::new(NoteCode::ConnectionRemembered, None, origin, text));
+                    let text = "The connection is not approved at the moment; what it had is still served.";
+                    self.find(Code::ConnectionRemembered, connection, estate, origin, text);
                 } else {
                     refused = Some(Reason::NotApproved);
-                    let text = "the connection awaits approval; its names are not answered";
-                    self.notes.push(Note::new(NoteCode::ConnectionPending, None, origin, text));
+                    let text = "The private endpoint's connection awaits approval and its names are not answered. \
+                                Approve it on the registry (Networking, Private access).";
+                    self.find(Code::ConnectionPending, connection, estate, origin, text);
                 }
             }
             ConnectionState::Rejected | ConnectionState::Disconnected => {
                 refused = Some(Reason::NotApproved);
-                let text = "the connection was rejected or cut; its names are withdrawn";
-                self.notes.push(Note::new(NoteCode::ConnectionClosed, None, origin, text));
+                let (code, done) = if state == ConnectionState::Rejected {
+                    (Code::ConnectionRejected, "rejected")
+                } else {
+                    (Code::ConnectionDisconnected, "cut")
+                };
+                let text = format!(
+                    "The registry's owner {done} the private endpoint's connection; its names are withdrawn. \
+                     Delete the endpoint, or make a new one and have it approved."
+                );
+                self.find(code, connection, estate, origin, &text);
             }
         }
         if refused.is_none() && !names.is_empty() {
@@ -173,21 +186,38 @@ impl Claims {
         }
     }
 
-    /// Drops addresses that may not be served, and notes what does not count.
+    /// Says what is wrong with a connection, under the registry's name where it is told.
+    fn find(
+        &mut self,
+        code: Code,
+        connection: &Connection<'_>,
+        estate: &Estate<'_>,
+        origin: &str,
+        text: &str,
+    ) {
+        let login = login_of_endpoint(connection, estate).map(|name| name.to_string());
+        let last = || origin.rsplit('/').next().unwrap_or_default().to_owned();
+        self.findings.push(Finding::new(code, login.unwrap_or_else(last), origin, text));
+    }
+
+    /// Drops addresses that may not be served, and says what does not count.
     fn check(&mut self, claim: &mut Claim, policy: &Policy) {
         let public = claim.name.public.clone();
-        let mut note = |reason: Reason, text: String| {
-            self.notes.push(Note::new(NoteCode::Refused(reason), Some(&public), &claim.origin, text));
+        let mut find = |code: Code, text: String| {
+            self.findings.push(Finding::new(code, &public, &claim.origin, text));
         };
         match claim.refused {
-            Some(reason @ Reason::OutOfScope) => note(reason, reason.to_string()),
-            // The connection has a note of its own.
+            Some(Reason::OutOfScope) => find(Code::EndpointOutOfScope, OUT_OF_SCOPE.to_owned()),
+            // The connection has a finding of its own.
             Some(_) => {}
             None => {
                 let (good, bad): (Vec<_>, Vec<_>) = claim.addresses.iter().partition(|a| policy.allows(**a));
                 for address in &bad {
-                    let text = format!("{address} lies outside the allowed prefixes");
-                    note(Reason::OutsideAllowedPrefixes, text);
+                    let text = format!(
+                        "{address} lies outside scope.allowed_prefixes and is not served. \
+                         Add its prefix if it is yours."
+                    );
+                    find(Code::AddressOutsideSubnet, text);
                 }
                 if good.is_empty() {
                     claim.refused = Some(Reason::OutsideAllowedPrefixes);

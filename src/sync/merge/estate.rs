@@ -87,8 +87,8 @@ impl<'a> Estate<'a> {
                     self.registries.insert(&fact.registry_id, place.of(fact));
                 }
             }
-            // Replicas tell which names should exist; they make none.
-            What::Replica(_) => {}
+            // These tell which names should exist; they make none.
+            What::Replica(_) | What::ZoneGroup(_) | What::Subnet(_) => {}
         }
     }
 

@@ -11,13 +11,13 @@ mod zones;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::findings::Finding;
 use crate::snapshot::model::{Alias, RecordSet, Zone};
 use crate::sources::facts::Listing;
 use crate::sources::registry_name::{RegistryName, private_zone};
 use crate::wire::{Name, Rtype};
 
 use super::memory::Memory;
-use super::note::Note;
 use super::policy::Policy;
 use super::provenance::{Entry, Provenance, Reason, Sighting};
 use estate::Estate;
@@ -31,7 +31,7 @@ pub struct Merged {
     /// Where it comes from.
     pub provenance: Provenance,
     /// What was noticed, sorted.
-    pub notes: Vec<Note>,
+    pub findings: Vec<Finding>,
     /// The memory for the next merge.
     pub memory: Memory,
 }
@@ -40,13 +40,13 @@ pub struct Merged {
 pub fn merge(listings: &[&Listing], policy: &Policy, memory: &Memory) -> Merged {
     let estate = Estate::new(listings);
     let claims = claims::collect(&estate, policy, memory);
-    let mut notes = claims.notes.clone();
-    let zones = zones::Zones::collect(&estate, policy, &mut notes);
+    let mut findings = claims.findings.clone();
+    let zones = zones::Zones::collect(&estate, policy, &mut findings);
     let mut pool = Pool::new(policy);
     pool.add_claims(&claims.all);
-    pool.add_rrsets(&estate, &zones, &mut notes);
+    pool.add_rrsets(&estate, &zones, &mut findings);
     let vouched = pool.vouched();
-    let chosen = pool.select(&mut notes);
+    let chosen = pool.select(&mut findings);
 
     let own = own(&claims.own, policy, memory);
     let memory = Memory {
@@ -54,15 +54,19 @@ pub fn merge(listings: &[&Listing], policy: &Policy, memory: &Memory) -> Merged 
         connections: claims.connections.clone(),
     };
     let mut assembly = Assembly::new(chosen);
-    assembly.aliases(vouched, &mut notes);
+    assembly.aliases(vouched, &mut findings);
     let mut provenance =
         Provenance { listings: Provenance::heads(listings.iter().copied()), entries: assembly.entries };
     provenance.sort();
-    let set =
-        RecordSet { zones: place(assembly.winners, &zones, policy, &own), aliases: assembly.aliases, own };
-    notes.sort();
-    notes.dedup();
-    Merged { set, provenance, notes, memory }
+    let set = RecordSet {
+        zones: place(assembly.winners, &zones, policy, &own),
+        aliases: assembly.aliases,
+        own,
+        views: Vec::new(),
+    };
+    findings.sort();
+    findings.dedup();
+    Merged { set, provenance, findings, memory }
 }
 
 /// The registries that are ours, sorted.
@@ -87,7 +91,7 @@ impl Assembly {
 
     /// Makes the public aliases of vouched names that have an address, and
     /// drops what zones hold at the same names.
-    fn aliases(&mut self, vouched: BTreeMap<Name, (RegistryName, Sighting)>, notes: &mut Vec<Note>) {
+    fn aliases(&mut self, vouched: BTreeMap<Name, (RegistryName, Sighting)>, findings: &mut Vec<Finding>) {
         let leads = |chosen: &Chosen| matches!(chosen.rrset.rtype, Rtype::A | Rtype::AAAA | Rtype::CNAME);
         let held: BTreeSet<&Name> =
             self.winners.iter().filter(|chosen| leads(chosen)).map(|chosen| &chosen.rrset.owner).collect();
@@ -102,7 +106,7 @@ impl Assembly {
             .partition(|chosen: &Chosen| publics.contains_key(&chosen.rrset.owner));
         self.winners = kept;
         for chosen in hidden {
-            select::lose(&mut self.entries, &chosen, Reason::HiddenByAlias, notes);
+            select::lose(&mut self.entries, &chosen, Reason::HiddenByAlias, findings);
         }
         for (public, (target, sighting)) in publics {
             let entry = Entry {

@@ -8,10 +8,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use super::claims::Claim;
 use super::estate::{Estate, Seen};
 use super::zones::{Order, Zones};
+use crate::findings::{Code, Finding};
 use crate::snapshot::model::Rrset;
 use crate::sources::facts::{RrsetFact, SourceKind};
 use crate::sources::registry_name::RegistryName;
-use crate::sync::note::{Note, NoteCode};
 use crate::sync::policy::Policy;
 use crate::sync::provenance::{Alternative, Entry, Rank, Reason, Sighting};
 use crate::wire::{Name, Rtype};
@@ -106,12 +106,12 @@ impl<'a> Pool<'a> {
     }
 
     /// Offers the RRsets of the configuration and of zones that count.
-    pub(super) fn add_rrsets(&mut self, estate: &Estate<'a>, zones: &Zones, notes: &mut Vec<Note>) {
+    pub(super) fn add_rrsets(&mut self, estate: &Estate<'a>, zones: &Zones, findings: &mut Vec<Finding>) {
         for seen in &estate.rrsets {
             if seen.kind == SourceKind::Static {
                 self.add_static(seen);
             } else {
-                self.add_zone_rrset(seen, zones, notes);
+                self.add_zone_rrset(seen, zones, findings);
             }
         }
     }
@@ -123,14 +123,14 @@ impl<'a> Pool<'a> {
         self.push(seen, Rank::Static, Tie::Static(place), rdatas, None, vouches);
     }
 
-    fn add_zone_rrset(&mut self, seen: &Seen<'a, RrsetFact>, zones: &Zones, notes: &mut Vec<Note>) {
+    fn add_zone_rrset(&mut self, seen: &Seen<'a, RrsetFact>, zones: &Zones, findings: &mut Vec<Finding>) {
         let rrset = seen.what;
         if seen.kind != SourceKind::ZoneFile && !self.policy.serves_zone(&rrset.zone) {
             return;
         }
-        // The zone that is not linked has a note of its own.
+        // The zone that is not linked has a finding of its own.
         let Some(order) = zones.order(seen.kind, rrset.zone_id.as_deref()) else { return };
-        let (rdatas, refused) = self.admitted(seen, notes);
+        let (rdatas, refused) = self.admitted(seen, findings);
         let tie = Tie::Zone(Reverse(rrset.zone.label_count()), order);
         self.push(seen, Rank::Zone, tie, rdatas, refused, None);
     }
@@ -165,7 +165,11 @@ impl<'a> Pool<'a> {
     }
 
     /// The RDATA without addresses of registries that may not be served.
-    fn admitted(&self, seen: &Seen<'a, RrsetFact>, notes: &mut Vec<Note>) -> (Rdatas<'a>, Option<Reason>) {
+    fn admitted(
+        &self,
+        seen: &Seen<'a, RrsetFact>,
+        findings: &mut Vec<Finding>,
+    ) -> (Rdatas<'a>, Option<Reason>) {
         let rrset = seen.what;
         let all = Cow::Borrowed(rrset.rdatas.as_slice());
         let allowed = |data: &[u8]| rdata_address(data).is_none_or(|address| self.policy.allows(address));
@@ -177,7 +181,7 @@ impl<'a> Pool<'a> {
         let reason = Reason::OutsideAllowedPrefixes;
         for address in bad.iter().filter_map(|data| rdata_address(data)) {
             let text = format!("{address} lies outside the allowed prefixes");
-            notes.push(Note::new(NoteCode::Refused(reason), Some(&rrset.owner), seen.origin, text));
+            findings.push(Finding::new(refusal(reason), &rrset.owner, seen.origin, text));
         }
         if good.is_empty() { (all, Some(reason)) } else { (Cow::Owned(good), None) }
     }
@@ -201,19 +205,19 @@ impl<'a> Pool<'a> {
     }
 
     /// Chooses.
-    pub(super) fn select(mut self, notes: &mut Vec<Note>) -> Selection {
+    pub(super) fn select(mut self, findings: &mut Vec<Finding>) -> Selection {
         self.candidates.sort_by(|a, b| {
             let key = |c: &Candidate<'a>| (c.rtype, c.refused.is_some(), c.rank);
             a.owner.cmp(b.owner).then_with(|| key(a).cmp(&key(b))).then_with(|| a.tie.cmp(&b.tie))
         });
         let mut selection = Selection::default();
         for owner in self.candidates.chunk_by(|a, b| a.owner == b.owner) {
-            self.select_owner(owner, &mut selection, notes);
+            self.select_owner(owner, &mut selection, findings);
         }
         selection
     }
 
-    fn select_owner(&self, owner: &[Candidate<'a>], selection: &mut Selection, notes: &mut Vec<Note>) {
+    fn select_owner(&self, owner: &[Candidate<'a>], selection: &mut Selection, findings: &mut Vec<Finding>) {
         let accepted = || owner.iter().filter(|candidate| candidate.refused.is_none());
         // Zones unite by owner name; for an owner the most specific one speaks alone.
         let of_zones = accepted().filter(|candidate| candidate.rank == Rank::Zone);
@@ -260,7 +264,7 @@ impl<'a> Pool<'a> {
                 winners.push((candidate.rank, self.chosen(candidate, apex, ttl)));
             }
         }
-        resolve_cname(&mut winners, &mut selection.entries, notes);
+        resolve_cname(&mut winners, &mut selection.entries, findings);
         selection.winners.extend(winners.into_iter().map(|(_, chosen)| chosen));
     }
 
@@ -277,6 +281,7 @@ impl<'a> Pool<'a> {
             rtype: candidate.rtype,
             ttl: self.policy.ttl(ttl),
             rdatas,
+            variants: Vec::new(),
         };
         Chosen { apex: apex.clone(), rrset, sighting: candidate.sighting(self.policy) }
     }
@@ -300,7 +305,7 @@ impl Candidate<'_> {
 
 /// A CNAME stands alone (RFC 1034 section 3.6.2) and never at an apex. The
 /// better rank stays; of equals the other data, which says more.
-fn resolve_cname(winners: &mut Vec<(Rank, Chosen)>, entries: &mut [Entry], notes: &mut Vec<Note>) {
+fn resolve_cname(winners: &mut Vec<(Rank, Chosen)>, entries: &mut [Entry], findings: &mut Vec<Finding>) {
     let Some(at) = winners.iter().position(|(_, chosen)| chosen.rrset.rtype == Rtype::CNAME) else { return };
     let (rank, cname) = &winners[at];
     let at_apex = cname.rrset.owner == cname.apex;
@@ -313,15 +318,24 @@ fn resolve_cname(winners: &mut Vec<(Rank, Chosen)>, entries: &mut [Entry], notes
     *winners = kept;
     let lost: Vec<(Rank, Chosen)> = lost;
     for (_, chosen) in lost {
-        lose(entries, &chosen, Reason::CnameConflict, notes);
+        lose(entries, &chosen, Reason::CnameConflict, findings);
     }
 }
 
-/// Turns a winner into an alternative, with a note.
-pub(super) fn lose(entries: &mut [Entry], chosen: &Chosen, reason: Reason, notes: &mut Vec<Note>) {
+/// The finding for a record that is refused.
+const fn refusal(reason: Reason) -> Code {
+    match reason {
+        Reason::OutsideAllowedPrefixes => Code::AddressOutsideSubnet,
+        Reason::OutOfScope => Code::EndpointOutOfScope,
+        _ => Code::RecordRefused,
+    }
+}
+
+/// Turns a winner into an alternative, with a finding.
+pub(super) fn lose(entries: &mut [Entry], chosen: &Chosen, reason: Reason, findings: &mut Vec<Finding>) {
     let (owner, rtype) = (&chosen.rrset.owner, chosen.rrset.rtype);
     let text = format!("the {rtype} record is not served: {reason}");
-    notes.push(Note::new(NoteCode::Refused(reason), Some(owner), &chosen.sighting.origin, text));
+    findings.push(Finding::new(refusal(reason), owner, &chosen.sighting.origin, text));
     if let Some(entry) = entries.iter_mut().rev().find(|e| e.owner == *owner && e.rtype == rtype) {
         let rdatas = chosen.rrset.rdatas.clone();
         let alternative = Alternative { sighting: chosen.sighting.clone(), rdatas, reason };

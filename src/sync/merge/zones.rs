@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::estate::{Estate, Seen};
+use crate::findings::{Code, Finding};
 use crate::snapshot::model::{Soa, Zone, ZonePolicy};
 use crate::sources::facts::{SourceKind, ZoneFact};
-use crate::sync::note::{Note, NoteCode};
 use crate::sync::policy::Policy;
 use crate::wire::Name;
 
@@ -27,7 +27,7 @@ struct Facts {
 pub(super) type Order = (SourceKind, usize, String);
 
 impl Zones {
-    pub(super) fn collect(estate: &Estate<'_>, policy: &Policy, notes: &mut Vec<Note>) -> Self {
+    pub(super) fn collect(estate: &Estate<'_>, policy: &Policy, findings: &mut Vec<Finding>) -> Self {
         let mut zones = Self { by_apex: BTreeMap::new(), linked: linked(estate, policy) };
         for seen in &estate.zones {
             let zone = seen.what;
@@ -36,8 +36,9 @@ impl Zones {
             }
             let Some(order) = zones.order(seen.kind, zone.zone_id.as_deref()) else {
                 if let Some(id) = &zone.zone_id {
-                    let text = "the zone is linked to no virtual network in scope; its records do not count";
-                    notes.push(Note::new(NoteCode::ZoneNotLinked, Some(&zone.apex), id, text));
+                    let text = "The zone is linked to no virtual network in scope; its records do not count. \
+                                Link it, or add a linked network to scope.vnets.";
+                    findings.push(Finding::new(Code::ZoneNotLinked, &zone.apex, id, text));
                 }
                 continue;
             };

@@ -18,7 +18,7 @@ fn set() -> String {
 #[track_caller]
 fn check(files: &[(&str, &[u8])], expected: Result<usize, &str>) {
     let (_dir, source) = directory(files);
-    let found = source.read().map(|listings| listings[0].facts.len()).map_err(|error| error.label());
+    let found = source.read().map(|reading| reading.listings[0].facts.len()).map_err(|error| error.label());
     assert_eq!(found, expected);
 }
 
@@ -68,15 +68,15 @@ fn a_missing_file_is_an_error_and_a_single_file_will_do() {
     let missing = AzJson::new("estate", dir.path().join("none"));
     assert_eq!(missing.read().unwrap_err().label(), "read");
     let single = AzJson::new("estate", dir.path().join("a.json"));
-    assert_eq!(single.read().unwrap()[0].facts.len(), 1);
+    assert_eq!(single.read().unwrap().listings[0].facts.len(), 1);
     assert_eq!(single.name(), "az-json:estate");
 }
 
 #[test]
 fn the_embedded_example_is_the_directory() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/contoso");
-    let on_disk = AzJson::new("example", path).read().unwrap().remove(0).facts;
-    let embedded = AzJson::embedded_example("example").read().unwrap().remove(0).facts;
+    let on_disk = AzJson::new("example", path).read().unwrap().listings.remove(0).facts;
+    let embedded = AzJson::embedded_example("example").read().unwrap().listings.remove(0).facts;
     assert_eq!(embedded, on_disk);
     assert_eq!(kinds(&embedded)["interface"], 8);
 }
