@@ -3,6 +3,7 @@
 //! `problems.rs`.
 
 mod problems;
+mod problems_of_azure;
 mod problems_of_sources;
 
 use std::path::Path;
@@ -14,6 +15,7 @@ use proptest::prelude::*;
 
 const ALL_KEYS: &str = include_str!("../../config/hubdns.toml");
 const QUICK_START: &str = include_str!("../../config/quickstart.toml");
+const AZURE: &str = include_str!("../../config/azure.toml");
 const HUB: &str = include_str!("../../config/hub.toml");
 const ON_PREMISES: &str = include_str!("../../config/on-premises.toml");
 
@@ -59,7 +61,7 @@ fn value_at<'a>(table: &'a toml::Table, path: &str) -> Option<&'a toml::Value> {
 
 #[test]
 fn every_shipped_file_is_valid() {
-    for text in [ALL_KEYS, QUICK_START, HUB, ON_PREMISES, &with_defaults(), &with_examples()] {
+    for text in [ALL_KEYS, QUICK_START, AZURE, HUB, ON_PREMISES, &with_defaults(), &with_examples()] {
         good(text);
     }
 }
@@ -285,9 +287,13 @@ fn overrides_are_blamed_as_such() {
 #[test]
 fn summary_names_what_runs() {
     let text = summary(&good(HUB));
-    for part in
-        ["10.0.0.4:53", "azurecr.io", "static: 2 RRsets", "/etc/hubdns/estate", "corporate: 10.200.0.10:53"]
-    {
+    for part in [
+        "10.0.0.4:53",
+        "azurecr.io",
+        "static: 2 RRsets",
+        "Azure azure: 2 subscriptions",
+        "corporate: 10.200.0.10:53",
+    ] {
         assert!(text.contains(part), "{part} is not in\n{text}");
     }
     for part in ["corp.example to corporate", ". to azure", "fallback   public"] {
