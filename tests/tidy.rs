@@ -16,7 +16,8 @@ const EDGES: &[(&str, &[&str])] = &[
     ("socket", &[]),
     ("forward", &["wire", "config", "socket", "metrics", "events"]),
     ("resolve", &["wire", "snapshot", "answer", "forward", "metrics"]),
-    ("sources", &["wire", "snapshot", "config", "metrics", "events"]),
+    // `forward::system` alone: the host's resolvers, and which of them is hubdns.
+    ("sources", &["wire", "snapshot", "config", "forward", "metrics", "events"]),
     ("findings", &["snapshot", "sources", "config", "wire", "routes"]),
     ("routes", &["config", "wire", "metrics", "events"]),
     ("sync", &["sources", "snapshot", "config", "findings", "routes", "wire", "metrics", "events"]),

@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 2 usage (clap's), 78 invalid configuration (sysexits'
 //! `EX_CONFIG`; the unit does not restart on it), 1 anything else.
 
+mod auth;
 mod check;
 mod client;
 mod completions;
@@ -76,6 +77,8 @@ enum Command {
     Serve(serve::Serve),
     /// Validate a configuration without binding anything
     Check(check::Check),
+    /// Check the identity that reads Azure
+    Auth(auth::Auth),
     /// List the records that are held, and where they come from
     Records(records::Records),
     /// Say what would be answered for a name, and why
@@ -100,6 +103,7 @@ pub fn run() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Serve(command) => command.run(),
         Command::Check(command) => command.run(),
+        Command::Auth(command) => command.run(),
         Command::Records(command) => command.run(),
         Command::Explain(command) => command.run(),
         Command::Status(command) => command.run(),

@@ -7,6 +7,7 @@
 //! registered at run time.
 
 pub mod admin;
+pub mod azure;
 pub mod exporter;
 pub mod forward;
 pub mod process;

@@ -1,6 +1,9 @@
 //! Why a source could not be read.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::azure::arm::ArmError;
 
 /// Why a source has no new listing. The last good one stays in force.
 #[derive(Debug, thiserror::Error)]
@@ -91,6 +94,41 @@ pub enum SourceError {
         /// The owner name.
         name: String,
     },
+    /// A request to Azure yields nothing.
+    #[error(transparent)]
+    Azure(Arc<ArmError>),
+    /// A resource of Azure does not have the shape of what it claims to be.
+    #[error("{resource}: {message}")]
+    Resource {
+        /// The resource id.
+        resource: String,
+        /// What was found and what is wanted.
+        message: String,
+    },
+    /// Resources are missing from a listing that seems whole, and Azure does not say that they are gone.
+    #[error(
+        "{count} resources are missing from the listing and not confirmed as deleted; \
+         what they said last stays until Azure says that they are gone"
+    )]
+    Unconfirmed {
+        /// How many.
+        count: usize,
+    },
+    /// A subscription that was read is in no list of subscriptions any more.
+    #[error(
+        "the subscription is no longer visible to the identity; what it held stays. \
+         Give the identity its role again, or name the subscriptions that count in the configuration"
+    )]
+    SubscriptionNotVisible,
+    /// A subscription that was read is in a state in which it is not read.
+    #[error("the subscription is in the state {state:?} and is not read; what it held stays")]
+    SubscriptionState {
+        /// The state, as Azure writes it.
+        state: String,
+    },
+    /// A listing came to no end.
+    #[error("the listing came to no end in time")]
+    TookTooLong,
     /// A source that had facts lists none.
     #[error("the listing is empty where it was not before")]
     EmptyListing,
@@ -104,7 +142,7 @@ pub enum SourceError {
 
 impl SourceError {
     /// The label for metrics.
-    pub const fn label(&self) -> &'static str {
+    pub fn label(&self) -> &'static str {
         match self {
             Self::Read { .. } => "read",
             Self::TooLarge { .. } => "too_large",
@@ -115,6 +153,12 @@ impl SourceError {
             Self::Incomplete { .. } => "incomplete",
             Self::ZoneFile { .. } => "zone_file",
             Self::NoZone { .. } => "no_zone",
+            Self::Azure(error) => error.label(),
+            Self::Resource { .. } => "shape",
+            Self::Unconfirmed { .. } => "unconfirmed",
+            Self::SubscriptionNotVisible => "not_visible",
+            Self::SubscriptionState { .. } => "subscription_state",
+            Self::TookTooLong => "too_long",
             Self::EmptyListing => "empty_listing",
             Self::Defect { .. } => "defect",
         }

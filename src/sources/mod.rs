@@ -9,6 +9,7 @@ pub mod azure;
 pub mod error;
 pub mod facts;
 pub mod registry_name;
+mod resource;
 pub mod static_records;
 pub mod zone_file;
 
@@ -84,17 +85,40 @@ pub trait ReadRecords: Send {
         let _ = changed;
     }
 
+    /// Tells the last complete listings, before [`Self::start`]: what they have
+    /// is not gone because a first reading of the background lacks it.
+    fn recall(&self, listings: &[Listing]) {
+        let _ = listings;
+    }
+
     /// Asks a source that reads in the background to read everything now.
     fn refresh(&self) {}
 
     /// Files and directories whose change calls for reading again; includes
     /// those that the last read came upon.
     fn watched_paths(&self) -> Vec<PathBuf>;
+
+    /// Whether this source reads in the background and would do just the same
+    /// if it were made from `source` of `config`: then it goes on across a reload.
+    fn is_made_from(&self, source: &Source, config: &Config) -> bool {
+        let _ = (source, config);
+        false
+    }
 }
 
 /// Makes the sources that `config` names, in its order.
 pub fn open(config: &Config) -> Vec<Box<dyn ReadRecords>> {
     config.sources.iter().map(|source| open_one(source, config)).collect()
+}
+
+/// Makes the sources that `config` names, in its order; those of `old` that
+/// would be made anew just as they are go on.
+pub fn open_reusing(config: &Config, mut old: Vec<Box<dyn ReadRecords>>) -> Vec<Box<dyn ReadRecords>> {
+    let reuse = |source: &Source| {
+        let at = old.iter().position(|old| old.is_made_from(source, config));
+        at.map_or_else(|| open_one(source, config), |at| old.swap_remove(at))
+    };
+    config.sources.iter().map(reuse).collect()
 }
 
 fn open_one(source: &Source, config: &Config) -> Box<dyn ReadRecords> {
@@ -106,7 +130,7 @@ fn open_one(source: &Source, config: &Config) -> Box<dyn ReadRecords> {
             Box::new(ZoneFile::new(zone.clone(), path.clone(), *fall_through))
         }
         Source::AzJson { name, path } => Box::new(AzJson::new(name, path.clone())),
-        Source::Azure(source) => Box::new(Azure::new(source.as_ref().clone())),
+        Source::Azure(source) => Box::new(Azure::new(azure::Settings::new(source, config))),
         Source::Example { name } => Box::new(AzJson::embedded_example(name)),
     }
 }

@@ -1,5 +1,7 @@
 //! One cycle: read, merge, guard, build, save, publish.
 
+mod background;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -22,7 +24,7 @@ use crate::snapshot::model::{AnswerOptions, RecordSet};
 use crate::snapshot::publish::Publisher;
 use crate::sources::error::chain;
 use crate::sources::facts::{Listing, SourceKind};
-use crate::sources::{self, Failure, ReadRecords, Reading, SourceError, unix_now};
+use crate::sources::{self, Changed, Failure, ReadRecords, Reading, SourceError, unix_now};
 
 /// Keeps the published set in step with the sources.
 pub struct Sync {
@@ -30,6 +32,8 @@ pub struct Sync {
     options: AnswerOptions,
     rules: Rules,
     sources: Vec<Box<dyn ReadRecords>>,
+    /// Whom sources that read in the background tell of news, once they do.
+    changed: Option<Changed>,
     /// The last complete listings of each source in the configuration.
     listings: BTreeMap<String, Vec<Listing>>,
     health: BTreeMap<String, Health>,
@@ -137,6 +141,7 @@ impl Sync {
             options,
             rules: Rules::default(),
             sources: sources::open(config),
+            changed: None,
             listings: BTreeMap::new(),
             health: BTreeMap::new(),
             memory: Memory::default(),
@@ -169,6 +174,7 @@ impl Sync {
                     self.listings.entry(listing.id.source.clone()).or_default().push(listing);
                 }
                 self.forget_removed_sources();
+                self.start_sources();
             }
             Err(problem) => {
                 self.load_findings.push(not_loaded(&problem, &self.store.path));
@@ -211,8 +217,9 @@ impl Sync {
         self.recall();
         self.policy = Policy::new(config);
         self.options = answer_options(config);
-        self.sources = sources::open(config);
+        self.sources = sources::open_reusing(config, std::mem::take(&mut self.sources));
         self.forget_removed_sources();
+        self.start_sources();
         if self.store.path != config.server.state_dir {
             self.store = Store::open(&config.server.state_dir, &self.metrics);
             self.store.needs(Unsaved::Set);

@@ -52,6 +52,8 @@ pub enum Command {
     },
     /// Files may have changed; sent by the watcher.
     Changed,
+    /// A source that reads in the background has news.
+    News,
     /// End the thread after the cycle that runs.
     Stop,
 }
@@ -79,7 +81,7 @@ impl Handle {
 /// Starts the thread `sync`. It reads all sources at once and then on demand.
 pub fn spawn(sync: Sync) -> io::Result<Handle> {
     let (commands, receiver) = channel();
-    let waker = Waker { commands: commands.clone(), pending: Arc::new(AtomicBool::new(false)) };
+    let waker = Waker { commands: commands.clone(), pending: Arc::default(), news: Arc::default() };
     let thread = std::thread::Builder::new()
         .name("sync".to_owned())
         .spawn(move || Loop::new(sync, waker).run(&receiver))?;
@@ -92,9 +94,17 @@ pub fn spawn(sync: Sync) -> io::Result<Handle> {
 struct Waker {
     commands: Sender<Command>,
     pending: Arc<AtomicBool>,
+    news: Arc<AtomicBool>,
 }
 
 impl Waker {
+    /// The same for news of sources.
+    fn tell_news(&self) {
+        if !self.news.swap(true, Ordering::AcqRel) {
+            let _ = self.commands.send(Command::News);
+        }
+    }
+
     fn wake(&self) {
         if !self.pending.swap(true, Ordering::AcqRel) {
             let _ = self.commands.send(Command::Changed);
@@ -118,6 +128,8 @@ impl Loop {
     }
 
     fn run(mut self, commands: &Receiver<Command>) {
+        let waker = self.waker.clone();
+        self.sync.begin(Arc::new(move || waker.tell_news()));
         self.cycle(|sync| sync.cycle(Trigger::Routine));
         loop {
             let wait = if self.watcher.is_some() { POLL_WATCHED } else { POLL };
@@ -125,6 +137,10 @@ impl Loop {
                 Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                 Ok(Command::Reload { config, done }) => self.answer(done, |sync| sync.reconfigure(&config)),
                 Ok(Command::ReadNow { done }) => self.answer(done, |sync| sync.cycle(Trigger::Routine)),
+                Ok(Command::News) => {
+                    self.waker.news.store(false, Ordering::Release);
+                    drop(self.cycle(|sync| sync.cycle(Trigger::Routine)));
+                }
                 Ok(Command::Changed) => {
                     self.settle();
                     self.look();

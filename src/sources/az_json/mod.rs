@@ -10,14 +10,11 @@
 //! Bodies may be nested (`properties`) or flattened as the command line prints
 //! them, and keys are compared without case: versions of the command line
 //! disagree (`privateIPAddress`, `privateIpAddress`, `aRecords`, `arecords`).
-//! What is not about registries or private zones is passed over in silence.
+//! What is not about registries, private zones or subnets is passed over in
+//! silence.
 
-mod fields;
 mod input;
-mod network;
 mod pages;
-mod recordset;
-mod registry;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -25,8 +22,8 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::facts::{Fact, Listing, ListingId, SourceKind};
+use super::resource::{self, Fields};
 use super::{ReadRecords, Reading, SourceError, unix_now};
-use fields::{Fields, Odd, ResourceId};
 use input::{Document, Input};
 
 /// Saved az output.
@@ -87,56 +84,19 @@ fn facts_of(documents: Vec<Document>) -> Result<Vec<Fact>, SourceError> {
         chains.add(&document.path, &page);
         for (index, item) in page.items.iter().enumerate() {
             let place = format!("{}#{index}", document.path.display());
-            let (key, facts) = resource(item, &place).map_err(|odd| SourceError::Shape {
+            let resource = resource::read(item, &place).map_err(|odd| SourceError::Shape {
                 path: document.path.clone(),
-                resource: Fields::of(item).and_then(|fields| fields.id()).map_or(place.clone(), |id| id.text),
+                resource: Fields::of(item)
+                    .and_then(|fields| fields.id())
+                    .map_or_else(|| place.clone(), |id| id.text),
                 message: odd.to_string(),
             })?;
-            resources.insert(key, facts);
+            let key = resource.id.map_or(place, |id| id.lower);
+            resources.insert(format!("{} {key}", resource.kind), resource.facts);
         }
     }
     chains.check()?;
     Ok(resources.into_values().flatten().collect())
-}
-
-/// The facts in one resource, and a key that is equal for the same resource.
-fn resource(item: &Value, place: &str) -> Result<(String, Vec<Fact>), Odd> {
-    let Some(fields) = Fields::of(item) else { return Ok((place.to_owned(), Vec::new())) };
-    let id = fields.id();
-    let origin = id.as_ref().map_or_else(|| place.to_owned(), |id| id.text.clone());
-    let kind = kind(&fields, id.as_ref());
-    let facts = match kind.as_str() {
-        "microsoft.network/privatednszones" => recordset::zone(&fields, id.as_ref(), &origin)?,
-        "microsoft.network/privatednszones/virtualnetworklinks" => {
-            recordset::link(&fields, id.as_ref(), &origin)?
-        }
-        "microsoft.network/networkinterfaces" => network::interfaces(&fields, &origin)?,
-        "microsoft.network/privateendpoints" => network::endpoint(&fields, id.as_ref(), &origin)?,
-        "microsoft.containerregistry/registries" => registry::registry(&fields, id.as_ref(), &origin)?,
-        "microsoft.containerregistry/registries/replications" => {
-            registry::replica(&fields, id.as_ref(), &origin)?
-        }
-        "microsoft.containerregistry/registries/privateendpointconnections" => {
-            registry::connection(&fields, id.as_ref(), &origin)?
-        }
-        other => match other.strip_prefix("microsoft.network/privatednszones/") {
-            Some(rtype) => recordset::record_set(&fields, id.as_ref(), rtype, &origin)?,
-            None => Vec::new(),
-        },
-    };
-    let key = id.map_or_else(|| place.to_owned(), |id| id.lower);
-    Ok((format!("{kind} {key}"), facts))
-}
-
-/// The lower-case resource type, from `type`, else from the id, else from what
-/// only interfaces have (`--query` drops both).
-fn kind(fields: &Fields<'_>, id: Option<&ResourceId>) -> String {
-    match (fields.text("type"), id) {
-        (Ok(Some(kind)), _) if kind.contains('/') => kind.to_ascii_lowercase(),
-        (_, Some(id)) => id.kind.clone(),
-        _ if fields.get("ipconfigurations").is_some() => "microsoft.network/networkinterfaces".to_owned(),
-        _ => String::new(),
-    }
 }
 
 fn example_texts() -> Vec<(String, String)> {

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-use super::fields::{Fields, ResourceId};
 use crate::sources::SourceError;
+use crate::sources::resource::{Fields, ResourceId};
 
 /// What a document holds.
 #[derive(Debug, Default)]

@@ -11,6 +11,7 @@ use crate::sources::facts::{ConnectionState, RrsetFact, What};
 use crate::wire::rdata;
 
 mod files;
+mod networks;
 mod records;
 
 fn data() -> PathBuf {
@@ -242,14 +243,6 @@ fn quirk_interfaces_of_machines_and_other_services_are_skipped() {
         assert!(interface.endpoint_id.is_some() && interface.vnet_id.is_some());
         assert!(interface.group_id.is_empty());
     }
-}
-
-#[test]
-fn quirk_zone_groups_are_passed_over() {
-    let file = "arm/network/private-endpoint-dns-zone-group.json";
-    assert_eq!(facts_in(file, "/privateDnsZoneGroups"), []);
-    let quoted = load("arm/network/acr-zone-group-recordsets.json");
-    assert_eq!(facts_of_body("x", &quoted["body"]).unwrap(), []);
 }
 
 #[test]

@@ -5,10 +5,14 @@ use crate::sources::facts::{ConnectionState, EndpointFact, Fact, RegistryFact, R
 use crate::sources::registry_name::region_label;
 
 /// The resource type of registries, lower case.
-pub(super) const REGISTRY: &str = "microsoft.containerregistry/registries";
+pub(in crate::sources) const REGISTRY: &str = "microsoft.containerregistry/registries";
 
 /// A registry. One without a login server is being made, and yields nothing.
-pub(super) fn registry(fields: &Fields<'_>, id: Option<&ResourceId>, origin: &str) -> Result<Vec<Fact>, Odd> {
+pub(in crate::sources) fn registry(
+    fields: &Fields<'_>,
+    id: Option<&ResourceId>,
+    origin: &str,
+) -> Result<Vec<Fact>, Odd> {
     let (Some(id), Some(login_server)) = (id, fields.name("loginserver")?) else { return Ok(Vec::new()) };
     let mut connections = Vec::new();
     for connection in fields.objects("privateendpointconnections")? {
@@ -28,7 +32,7 @@ pub(super) fn registry(fields: &Fields<'_>, id: Option<&ResourceId>, origin: &st
 }
 
 /// A connection listed by itself, from the registry's side.
-pub(super) fn connection(
+pub(in crate::sources) fn connection(
     fields: &Fields<'_>,
     id: Option<&ResourceId>,
     origin: &str,
@@ -50,7 +54,11 @@ pub(super) fn connection(
 }
 
 /// A geo-replica.
-pub(super) fn replica(fields: &Fields<'_>, id: Option<&ResourceId>, origin: &str) -> Result<Vec<Fact>, Odd> {
+pub(in crate::sources) fn replica(
+    fields: &Fields<'_>,
+    id: Option<&ResourceId>,
+    origin: &str,
+) -> Result<Vec<Fact>, Odd> {
     let Some(id) = id else { return Ok(Vec::new()) };
     let Some(registry_id) = id.ancestor(1) else { return Ok(Vec::new()) };
     let region = match fields.text("location")? {
@@ -66,7 +74,7 @@ pub(super) fn replica(fields: &Fields<'_>, id: Option<&ResourceId>, origin: &str
 }
 
 /// `privateLinkServiceConnectionState.status`.
-pub(super) fn state(connection: &Fields<'_>) -> Result<ConnectionState, Odd> {
+pub(in crate::sources) fn state(connection: &Fields<'_>) -> Result<ConnectionState, Odd> {
     let Some(state) = connection.object("privatelinkserviceconnectionstate")? else {
         return Ok(ConnectionState::Unknown);
     };

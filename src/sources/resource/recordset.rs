@@ -15,7 +15,11 @@ const MAX_STRING: usize = 255;
 const MAX_TTL: u32 = 0x7fff_ffff;
 
 /// A private zone.
-pub(super) fn zone(fields: &Fields<'_>, id: Option<&ResourceId>, origin: &str) -> Result<Vec<Fact>, Odd> {
+pub(in crate::sources) fn zone(
+    fields: &Fields<'_>,
+    id: Option<&ResourceId>,
+    origin: &str,
+) -> Result<Vec<Fact>, Odd> {
     let text = match id.and_then(|id| id.names.first()) {
         Some(text) => text.as_str(),
         None => fields.text_or_empty("name")?,
@@ -30,7 +34,11 @@ pub(super) fn zone(fields: &Fields<'_>, id: Option<&ResourceId>, origin: &str) -
 }
 
 /// A virtual network link.
-pub(super) fn link(fields: &Fields<'_>, id: Option<&ResourceId>, origin: &str) -> Result<Vec<Fact>, Odd> {
+pub(in crate::sources) fn link(
+    fields: &Fields<'_>,
+    id: Option<&ResourceId>,
+    origin: &str,
+) -> Result<Vec<Fact>, Odd> {
     let zone_id = id.and_then(|id| id.ancestor(1)).ok_or_else(|| Odd::new("id", "is missing"))?;
     let Some(vnet_id) = fields.reference("virtualnetwork")? else { return Ok(Vec::new()) };
     let resolution_policy = fields.text("resolutionpolicy")?.map(str::to_owned);
@@ -40,7 +48,7 @@ pub(super) fn link(fields: &Fields<'_>, id: Option<&ResourceId>, origin: &str) -
 
 /// A record set of the type that ends its resource type. Sets without records
 /// and types that private zones do not have yield nothing.
-pub(super) fn record_set(
+pub(in crate::sources) fn record_set(
     fields: &Fields<'_>,
     id: Option<&ResourceId>,
     rtype: &str,
