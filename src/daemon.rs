@@ -15,6 +15,7 @@
 pub mod inspect;
 pub mod logging;
 pub mod offline;
+mod reachable;
 mod state;
 mod supervise;
 mod systemd;

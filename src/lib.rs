@@ -44,6 +44,7 @@
 //! | [`config`] | file text, validation, validated settings |
 //! | [`metrics`], [`events`] | every metric; every operator event |
 //! | [`admin`] | `/metrics`, `/livez`, `/readyz`, the control socket |
+//! | [`export`] | what is served, in the forms that other software reads; pure |
 //! | [`daemon`] | startup order, runtimes, signals, drain |
 //! | [`cli`] | one file per command |
 
@@ -53,6 +54,7 @@ pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod events;
+pub mod export;
 pub mod findings;
 pub mod forward;
 pub mod metrics;

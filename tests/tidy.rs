@@ -23,6 +23,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("sync", &["sources", "snapshot", "config", "findings", "routes", "wire", "metrics", "events"]),
     ("serve", &["wire", "resolve", "config", "socket", "metrics", "events", "answer", "snapshot"]),
     ("admin", &["metrics", "events"]),
+    ("export", &["admin", "sources", "wire"]),
 ];
 
 /// Modules that see everything.

@@ -9,6 +9,7 @@
 
 mod control_socket;
 mod http;
+pub mod inventory;
 mod page;
 mod routes;
 pub mod view;
@@ -21,6 +22,7 @@ use tokio::net::TcpListener;
 pub use control_socket::{ControlSocket, ControlSocketError};
 
 use crate::metrics::admin::AdminCounters;
+use inventory::Inventory;
 use view::{Explanation, RecordRow, Status};
 
 /// Where Azure's load balancers probe from: admitted to `/livez` and `/readyz`.
@@ -43,6 +45,9 @@ pub trait Control: Send + Sync + 'static {
 
     /// Every RRset that is held.
     fn records(&self) -> Vec<RecordRow>;
+
+    /// Everything that is served, of one generation.
+    fn inventory(&self) -> Inventory;
 
     /// What would be answered for `name` and `rtype` (A if absent), and why.
     ///

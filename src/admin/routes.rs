@@ -49,6 +49,7 @@ pub(super) fn control(control: Arc<dyn Control>) -> Router {
     Router::new()
         .route("/v1/status", get(status))
         .route("/v1/records", get(records))
+        .route("/v1/inventory", get(inventory))
         .route("/v1/explain", get(explain))
         .route("/v1/reload", post(reload))
         .route("/livez", get(livez))
@@ -105,6 +106,10 @@ async fn status(State(control): State<Arc<dyn Control>>) -> Response {
 
 async fn records(State(control): State<Arc<dyn Control>>) -> Response {
     called(control, |control| Json(control.records()).into_response()).await
+}
+
+async fn inventory(State(control): State<Arc<dyn Control>>) -> Response {
+    called(control, |control| Json(control.inventory()).into_response()).await
 }
 
 #[derive(Deserialize)]

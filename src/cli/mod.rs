@@ -8,6 +8,7 @@ mod check;
 mod client;
 mod completions;
 mod explain;
+mod export;
 mod health;
 mod man;
 mod options;
@@ -83,6 +84,8 @@ enum Command {
     Records(records::Records),
     /// Say what would be answered for a name, and why
     Explain(explain::Explain),
+    /// Write what is served for other software: zone files, hosts, JSON, allow-lists, forwarders
+    Export(export::Export),
     /// Show what the running daemon serves and how it fares
     Status(status::Status),
     /// Make the running daemon read its configuration and its sources again
@@ -106,6 +109,7 @@ pub fn run() -> ExitCode {
         Command::Auth(command) => command.run(),
         Command::Records(command) => command.run(),
         Command::Explain(command) => command.run(),
+        Command::Export(command) => command.run(),
         Command::Status(command) => command.run(),
         Command::Reload(command) => command.run(),
         Command::Health(command) => command.run(),

@@ -28,6 +28,7 @@ pub use azure::{AzureCloud, AzureIdentity, AzureSource, CredentialKind, Discover
 pub use error::{ConfigError, OVERRIDES, Problem};
 pub use keys::{KeyDoc, keys, keys_table};
 pub use load::Overrides;
+pub(crate) use rdata::from_text as rdata_from_text;
 pub use summary::summary;
 
 use std::net::{IpAddr, SocketAddr};

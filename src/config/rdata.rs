@@ -52,7 +52,7 @@ pub(super) fn expected(rtype: Rtype) -> String {
 /// Parses the text form of RDATA (RFC 1035 section 5.1; RFC 3597 for types
 /// without one, and for parameters of SVCB and HTTPS). Names in it are
 /// absolute, with or without a final dot.
-pub(super) fn from_text(rtype: Rtype, text: &str) -> Option<Box<[u8]>> {
+pub(crate) fn from_text(rtype: Rtype, text: &str) -> Option<Box<[u8]>> {
     if text.len() > MAX_TEXT {
         return None;
     }

@@ -1,9 +1,11 @@
 //! The record set without a daemon: from a state directory, or from the
 //! sources of a configuration.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use super::inspect::Inspection;
+use crate::admin::inventory::Inventory;
 use crate::admin::view::{Explanation, RecordRow};
 use crate::config::Config;
 use crate::snapshot::Snapshot;
@@ -47,6 +49,8 @@ pub struct Offline {
     set: RecordSet,
     snapshot: Snapshot,
     provenance: Provenance,
+    /// When the set was published, Unix seconds; 0 if it never was.
+    created: u64,
 }
 
 impl Offline {
@@ -60,7 +64,8 @@ impl Offline {
         match (loaded.saved, loaded.problems.into_iter().next()) {
             (Some(saved), _) => {
                 let provenance = saved.facts.unwrap_or_default().provenance;
-                Ok(Self::new(config, saved.set, provenance, saved.header.generation))
+                let header = saved.header;
+                Ok(Self::new(config, saved.set, provenance, header.generation, header.created))
             }
             (None, Some(source)) => Err(OfflineError::Damaged { path, source }),
             (None, None) => Err(OfflineError::Nothing(path)),
@@ -83,18 +88,26 @@ impl Offline {
             listings.append(&mut reading.listings);
         }
         let merged = merge(&listings.iter().collect::<Vec<_>>(), &Policy::new(&config), &Memory::default());
-        Ok(Self::new(config, merged.set, merged.provenance, 0))
+        Ok(Self::new(config, merged.set, merged.provenance, 0, 0))
     }
 
-    fn new(config: Config, set: RecordSet, provenance: Provenance, generation: u64) -> Self {
+    fn new(config: Config, set: RecordSet, provenance: Provenance, generation: u64, created: u64) -> Self {
         let options = answer_options(&config);
         let snapshot = Snapshot::build(&set, &options, generation);
-        Self { config, options, set, snapshot, provenance }
+        Self { config, options, set, snapshot, provenance, created }
     }
 
     /// Every RRset and every public alias.
     pub fn records(&self) -> Vec<RecordRow> {
         self.inspect().records()
+    }
+
+    /// Everything that would be served. Listen addresses are the configuration's:
+    /// which addresses `0.0.0.0` stands for is known only where the daemon runs.
+    pub fn inventory(&self) -> Inventory {
+        let named: Vec<SocketAddr> = self.config.server.listen.clone();
+        let named: Vec<_> = named.into_iter().filter(|address| !address.ip().is_unspecified()).collect();
+        self.inspect().inventory(&named, self.created)
     }
 
     /// What would be answered, and why.

@@ -13,6 +13,8 @@ use tracing::info;
 
 use super::ConfigOrigin;
 use super::inspect::{self, Inspection};
+use super::reachable;
+use crate::admin::inventory::Inventory;
 use crate::admin::view::{Explanation, RecordRow, SourceRow, Status, ZoneRow};
 use crate::admin::{Control, ControlSocket};
 use crate::config::Config;
@@ -263,6 +265,21 @@ impl Control for State {
 
     fn records(&self) -> Vec<RecordRow> {
         self.inspect(|inspection| inspection.records())
+    }
+
+    fn inventory(&self) -> Inventory {
+        let listen = reachable::addresses(&self.listen);
+        let mut inventory = Inventory::default();
+        for _ in 0..LOOKS {
+            let state = self.status.get();
+            inventory =
+                self.inspect(|inspection: &Inspection<'_>| inspection.inventory(&listen, state.created));
+            // A set that was published in between has a time of its own.
+            if inventory.generation == state.generation {
+                break;
+            }
+        }
+        inventory
     }
 
     fn explain(&self, name: &str, rtype: Option<&str>) -> Result<Explanation, String> {

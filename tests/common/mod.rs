@@ -2,6 +2,8 @@
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part")]
 
 pub mod estate;
+pub mod front;
+pub mod golden;
 pub mod load;
 pub mod peer;
 pub mod rig;

@@ -2,6 +2,7 @@
 //! for a question and why. The same for the running daemon and offline.
 
 mod decide;
+mod inventory;
 mod response;
 
 use std::collections::{BTreeSet, HashMap};
