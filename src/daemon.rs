@@ -201,14 +201,16 @@ async fn serve(origin: ConfigOrigin, config: Config, process: Arc<Process>) -> R
     Ok(())
 }
 
-/// Waits until a set is loaded or every source was tried. Not for long: a
-/// source that hangs must not keep the rest from being served.
+/// Waits until every source was tried; one that reads in the background, until
+/// it has delivered something. Not for long: a source that hangs must not keep
+/// the rest from being served.
 async fn first_cycle(status: &Status) {
     let tried = async {
         loop {
             let state = status.get();
             let tried = |source: &SourceStatus| source.last_success.is_some() || source.last_error.is_some();
-            if state.loaded || (!state.sources.is_empty() && state.sources.iter().all(tried)) {
+            let is_over = state.loaded || !state.sources.is_empty();
+            if is_over && state.sources.iter().all(tried) {
                 break;
             }
             tokio::time::sleep(LOOK_PAUSE).await;

@@ -165,13 +165,11 @@ fn rrsets(config: &Path, extra: &[(&str, &str)]) -> BTreeSet<(String, String, u6
 #[test]
 fn the_own_reader_makes_the_same_rrsets() {
     let exported = export(&[]);
-    let mut toml = String::new();
-    for (apex, file) in &exported.zones {
-        toml += &format!(
-            "[[sources.zone_file]]\nzone = \"{apex}\"\npath = \"{}\"\nfall_through = true\n",
-            file.display()
-        );
-    }
+    let source = |(apex, file): &(String, PathBuf)| {
+        let file = file.display();
+        format!("[[sources.zone_file]]\nzone = \"{apex}\"\npath = \"{file}\"\nfall_through = true\n")
+    };
+    let toml: String = exported.zones.iter().map(source).collect();
     let config = exported.directory.path().join("hubdns.toml");
     let copy = config_file(exported.directory.path(), "copy.toml", &toml);
     // Zones without NS get one, since other servers want it.

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use hubdns::snapshot::model::{RecordSet, Rrset, Soa, Zone, ZonePolicy};
-use hubdns::sync::persist::{Facts, PersistError, StateDir, load};
+use hubdns::sync::persist::{Facts, PersistError, StateDir, history, load};
 use hubdns::wire::Rtype;
 
 fn set(address: u8) -> RecordSet {
@@ -27,7 +27,7 @@ fn set(address: u8) -> RecordSet {
 }
 
 fn save_three(directory: &Path) -> StateDir {
-    let state = StateDir::open(directory).unwrap();
+    let state = StateDir::open(directory, 5).unwrap();
     for generation in 1..=3 {
         state.save(generation, 100, &set(generation as u8), &Facts::default()).unwrap();
     }
@@ -96,10 +96,10 @@ fn every_cut_falls_back_to_the_one_before() {
 fn a_later_format_and_a_renamed_file_do_not_count() {
     let later = |path: &Path| {
         let text = fs::read(path).unwrap();
-        let at = text.windows(10).position(|window| window == b"\"format\":1").unwrap();
+        let at = text.windows(10).position(|window| window == b"\"format\":2").unwrap();
         fs::write(path, [&text[..at], b"\"format\":9", &text[at + 10..]].concat()).unwrap();
     };
-    check(later, "it has format 9, not 1");
+    check(later, "it has format 9, not 2");
     let renamed = |path: &Path| {
         fs::copy(path.with_file_name("generation-00000001.set"), path).unwrap();
     };
@@ -119,6 +119,28 @@ fn broken_facts_do_not_keep_the_set_from_being_served() {
         assert_eq!((saved.set, saved.facts), (set(3), None));
         assert_eq!(loaded.problems.len(), 1);
     }
+}
+
+#[test]
+fn history_tells_which_generations_are_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let _state = save_three(dir.path());
+    fs::write(newest(dir.path()), "broken").unwrap();
+    let found = history(dir.path()).unwrap();
+    let numbers: Vec<u64> = found.iter().map(|saved| saved.generation).collect();
+    assert_eq!(numbers, [3, 2, 1]);
+    assert!(found[0].problem.as_ref().unwrap().contains("it does not start with"), "{found:?}");
+    assert_eq!((found[1].problem.as_ref(), found[1].rrsets, found[1].created), (None, 1, 100));
+    assert!(history(&dir.path().join("none")).unwrap().is_empty());
+}
+
+#[test]
+fn fewer_generations_are_kept_after_a_reload() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut state = save_three(dir.path());
+    state.set_keep(1);
+    assert_eq!(state.count(), 1);
+    assert_eq!(load(dir.path()).saved.unwrap().header.generation, 3);
 }
 
 #[test]
@@ -144,10 +166,10 @@ fn the_last_five_generations_are_kept() {
 fn a_second_daemon_does_not_share_the_directory() {
     let dir = tempfile::tempdir().unwrap();
     let first = save_three(dir.path());
-    assert!(matches!(StateDir::open(dir.path()), Err(PersistError::Locked { .. })));
+    assert!(matches!(StateDir::open(dir.path(), 5), Err(PersistError::Locked { .. })));
     assert!(load(dir.path()).saved.is_some(), "reading needs no lock");
     drop(first);
-    StateDir::open(dir.path()).unwrap();
+    StateDir::open(dir.path(), 5).unwrap();
 }
 
 #[test]
@@ -155,7 +177,7 @@ fn what_cannot_be_written_is_an_error_and_leaves_the_old() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("file");
     fs::write(&file, "x").unwrap();
-    assert_eq!(StateDir::open(&file).unwrap_err().label(), "io");
+    assert_eq!(StateDir::open(&file, 5).unwrap_err().label(), "io");
     let state = save_three(&dir.path().join("state"));
     // A directory in the place of the file: the rename fails, for root too.
     fs::create_dir_all(dir.path().join("state/generation-00000004.set/x")).unwrap();
@@ -174,6 +196,6 @@ fn what_cannot_be_written_is_an_error_and_leaves_the_old() {
 fn temporary_files_of_a_killed_process_are_swept() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join(".hubdns-abc"), "x").unwrap();
-    let _state = StateDir::open(dir.path()).unwrap();
+    let _state = StateDir::open(dir.path(), 5).unwrap();
     assert!(!dir.path().join(".hubdns-abc").exists());
 }

@@ -228,7 +228,7 @@ fn a_restart_without_facts_serves_the_same() {
     fs::remove_file(site.state().join("generation-00000001.facts")).unwrap();
     let mut sync = start(&site.config());
     let report = sync.cycle(Trigger::Routine);
-    assert_eq!((report.changed, report.generation, report.held_back), (false, 1, 2));
+    assert_eq!((report.changed, report.generation, report.pending), (false, 1, 2));
     assert_eq!(owners(&sync.status().get()).len(), 2);
 }
 

@@ -12,6 +12,7 @@ mod http;
 pub mod inventory;
 mod page;
 mod routes;
+mod sync_routes;
 pub mod view;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -23,6 +24,7 @@ pub use control_socket::{ControlSocket, ControlSocketError};
 
 use crate::metrics::admin::AdminCounters;
 use inventory::Inventory;
+use view::sync::{GenerationRow, SyncDiff, SyncDone, SyncStatus};
 use view::{Explanation, RecordRow, Status};
 
 /// Where Azure's load balancers probe from: admitted to `/livez` and `/readyz`.
@@ -60,6 +62,37 @@ pub trait Control: Send + Sync + 'static {
     /// # Errors
     /// All problems of the configuration; nothing has changed then.
     fn reload(&self) -> Result<Vec<String>, Vec<String>>;
+
+    /// How the sync fares: sources, listings, removals that wait.
+    fn sync_status(&self) -> SyncStatus;
+
+    /// What the last reading wants against what is served.
+    fn sync_diff(&self) -> SyncDiff;
+
+    /// The generations on disk, the newest first. Reads them all.
+    ///
+    /// # Errors
+    /// The text says why the state directory cannot be read.
+    fn sync_history(&self) -> Result<Vec<GenerationRow>, String>;
+
+    /// Does what an operator asks of the sync, and waits for it.
+    ///
+    /// # Errors
+    /// What is wrong with it; nothing has changed then.
+    fn sync_operate(&self, operation: SyncOperation) -> Result<SyncDone, Vec<String>>;
+}
+
+/// What an operator may ask of the sync. Names are as they were typed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SyncOperation {
+    /// Read all sources now.
+    Now,
+    /// Let removals take effect: all that are held back, or of these names and registries.
+    Accept(Vec<String>),
+    /// Keep what is held back, or these names and registries.
+    Reject(Vec<String>),
+    /// Publish a saved generation again, and nothing else until it is accepted.
+    Rollback(u64),
 }
 
 /// Binds the admin listeners.

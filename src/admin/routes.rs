@@ -15,7 +15,7 @@ use axum::{Extension, Json, Router};
 use serde::Deserialize;
 
 use super::view::{Problems, Reloaded};
-use super::{AZURE_PROBE, Control, page};
+use super::{AZURE_PROBE, Control, page, sync_routes};
 use crate::metrics::admin::AdminCounters;
 
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -52,6 +52,7 @@ pub(super) fn control(control: Arc<dyn Control>) -> Router {
         .route("/v1/inventory", get(inventory))
         .route("/v1/explain", get(explain))
         .route("/v1/reload", post(reload))
+        .nest("/v1/sync", sync_routes::sync())
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .fallback(missing)
@@ -134,12 +135,12 @@ async fn reload(State(control): State<Arc<dyn Control>>) -> Response {
     .await
 }
 
-fn problems(status: StatusCode, problems: Vec<String>) -> Response {
+pub(super) fn problems(status: StatusCode, problems: Vec<String>) -> Response {
     (status, Json(Problems { problems })).into_response()
 }
 
 /// Runs `call` beside the runtime's thread: a large listing delays no probe.
-async fn called<F>(control: Arc<dyn Control>, call: F) -> Response
+pub(super) async fn called<F>(control: Arc<dyn Control>, call: F) -> Response
 where
     F: FnOnce(&dyn Control) -> Response + Send + 'static,
 {

@@ -2,6 +2,8 @@
 //! on the status page and offline. Texts are raw here; whoever shows them
 //! escapes them for the place where they go.
 
+pub mod sync;
+
 use serde::{Deserialize, Serialize};
 
 /// What runs, with what, and how it fares. Times are Unix seconds.

@@ -19,7 +19,7 @@ use crate::wire::Name;
 #[derive(Debug, Args)]
 pub(super) struct Export {
     #[command(subcommand)]
-    format: Format,
+    what: Format,
 }
 
 #[derive(Debug, Subcommand)]
@@ -61,8 +61,8 @@ struct Zone {
     #[command(flatten)]
     viewed: Viewed,
     /// Only this zone
-    #[arg(long, value_name = "APEX")]
-    zone: Option<Name>,
+    #[arg(long = "zone", value_name = "APEX")]
+    apex: Option<Name>,
     /// Write a file APEX.zone for each zone to this directory; made if absent
     #[arg(long, value_name = "DIR", conflicts_with = "output")]
     output_dir: Option<PathBuf>,
@@ -116,7 +116,7 @@ enum ListFormat {
     Squid,
     /// Sets for nft -f
     Nftables,
-    /// no_proxy and NO_PROXY for clients that use a proxy
+    /// Environment variables for clients that use a proxy
     NoProxy,
     /// Rule collection group of an Azure Firewall policy (JSON)
     AzureFirewall,
@@ -176,7 +176,7 @@ enum Scope {
 
 impl Export {
     pub(super) fn run(self) -> Result<(), CliError> {
-        match self.format {
+        match self.what {
             Format::Zone(zone) => zone.run(),
             Format::Hosts(hosts) => {
                 let estate = hosts.common.estate(&hosts.viewed)?;
@@ -223,7 +223,7 @@ impl Zone {
     fn run(self) -> Result<(), CliError> {
         let estate = self.common.estate(&self.viewed)?;
         let options =
-            zone::Options { zone: self.zone, public: self.public_zones, name_servers: self.name_server };
+            zone::Options { zone: self.apex, public: self.public_zones, name_servers: self.name_server };
         let Some(directory) = self.output_dir else {
             return self.common.write(&zone::single(&estate, &options).map_err(refused)?);
         };

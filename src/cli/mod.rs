@@ -1,6 +1,6 @@
 //! The command line: one file per command.
 //!
-//! Exit codes: 0 done, 2 usage (clap's), 78 invalid configuration (sysexits'
+//! Exit codes: 0 done, 3 changes that wait (`sync --dry-run`), 2 usage (clap's), 78 invalid configuration (sysexits'
 //! `EX_CONFIG`; the unit does not restart on it), 1 anything else.
 
 mod auth;
@@ -17,6 +17,7 @@ mod reload;
 mod serve;
 mod source;
 mod status;
+mod sync;
 mod text;
 
 use std::process::ExitCode;
@@ -90,6 +91,8 @@ enum Command {
     Status(status::Status),
     /// Make the running daemon read its configuration and its sources again
     Reload(reload::Reload),
+    /// Show how the records follow their sources, and decide about what is held back
+    Sync(sync::Sync),
     /// Ask the running daemon whether it is alive; for container health checks
     Health(health::Health),
     /// Print completions for a shell
@@ -112,6 +115,10 @@ pub fn run() -> ExitCode {
         Command::Export(command) => command.run(),
         Command::Status(command) => command.run(),
         Command::Reload(command) => command.run(),
+        Command::Sync(command) => match command.run() {
+            Ok(code) => return code,
+            Err(error) => Err(error),
+        },
         Command::Health(command) => command.run(),
         Command::Completions(command) => command.run(),
         Command::Man(command) => command.run(),

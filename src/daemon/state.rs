@@ -2,6 +2,7 @@
 //! it, reloads and the drain.
 
 mod reload;
+mod sync_calls;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,8 +16,9 @@ use super::ConfigOrigin;
 use super::inspect::{self, Inspection};
 use super::reachable;
 use crate::admin::inventory::Inventory;
+use crate::admin::view::sync::{GenerationRow, SyncDiff, SyncDone, SyncStatus};
 use crate::admin::view::{Explanation, RecordRow, SourceRow, Status, ZoneRow};
-use crate::admin::{Control, ControlSocket};
+use crate::admin::{Control, ControlSocket, SyncOperation};
 use crate::config::Config;
 use crate::events::{Counters, outside};
 use crate::metrics::Registry;
@@ -288,5 +290,21 @@ impl Control for State {
 
     fn reload(&self) -> Result<Vec<String>, Vec<String>> {
         self.reload_now()
+    }
+
+    fn sync_status(&self) -> SyncStatus {
+        inspect::sync::status(&self.status.get())
+    }
+
+    fn sync_diff(&self) -> SyncDiff {
+        inspect::sync::diff(&self.status.get())
+    }
+
+    fn sync_history(&self) -> Result<Vec<GenerationRow>, String> {
+        self.saved_generations()
+    }
+
+    fn sync_operate(&self, operation: SyncOperation) -> Result<SyncDone, Vec<String>> {
+        self.operate_sync(operation)
     }
 }

@@ -10,8 +10,8 @@ use super::{Document, Estate};
 
 /// One line per address and registry, with all names at that address.
 pub fn hosts(estate: &Estate) -> Document {
-    let mut document = Document::default();
-    document.text = title(estate, "#", "Registries behind Private Link");
+    let text = title(estate, "#", "Registries behind Private Link");
+    let mut document = Document { text, notes: Vec::new() };
     let mut has_views = false;
     for registry in registries(estate) {
         let mut lines: BTreeMap<IpAddr, Vec<String>> = BTreeMap::new();

@@ -2,9 +2,10 @@
 //! and the published set, results from an enum.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::azure::AzureMetrics;
 use super::{Export, Exporter};
 
 /// Upper bounds of the duration buckets, seconds.
@@ -12,7 +13,7 @@ const BOUNDS: [f64; 8] = [0.001, 0.01, 0.1, 0.5, 1.0, 5.0, 30.0, 300.0];
 
 /// What the sync counts. The lock is held for a few additions per cycle or scrape.
 #[derive(Debug, Default)]
-pub struct SyncMetrics(Mutex<Counts>);
+pub struct SyncMetrics(Mutex<Counts>, Arc<AzureMetrics>);
 
 #[derive(Debug, Default)]
 struct Counts {
@@ -22,6 +23,9 @@ struct Counts {
     zones: BTreeMap<String, usize>,
     save_failures: BTreeMap<&'static str, u64>,
     held_back: usize,
+    pending: usize,
+    pinned: bool,
+    saved_generations: usize,
 }
 
 #[derive(Debug, Default)]
@@ -36,6 +40,11 @@ struct Source {
 impl SyncMetrics {
     fn with(&self, change: impl FnOnce(&mut Counts)) {
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// What requests to Azure count, of all sources together.
+    pub fn azure(&self) -> &Arc<AzureMetrics> {
+        &self.1
     }
 
     /// Keeps the metrics of these sources alone, each present from the start.
@@ -82,14 +91,25 @@ impl SyncMetrics {
         self.with(|counts| *counts.save_failures.entry(reason).or_default() += 1);
     }
 
-    /// Tells how many removals are held back.
-    pub fn held_back(&self, count: usize) {
-        self.with(|counts| counts.held_back = count);
+    /// Tells how many removals wait for an operator, and for time or another reading.
+    pub fn waiting(&self, held_back: usize, pending: usize) {
+        self.with(|counts| (counts.held_back, counts.pending) = (held_back, pending));
+    }
+
+    /// Tells whether a rollback is in force.
+    pub fn pinned(&self, pinned: bool) {
+        self.with(|counts| counts.pinned = pinned);
+    }
+
+    /// Tells how many generations are on disk.
+    pub fn saved_generations(&self, count: usize) {
+        self.with(|counts| counts.saved_generations = count);
     }
 }
 
 impl Export for SyncMetrics {
     fn export(&self, out: &mut Exporter) {
+        self.1.export(out);
         let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for (name, source) in &counts.sources {
             let label = ("source", name.as_str());
@@ -115,12 +135,36 @@ impl Export for SyncMetrics {
             let help = "Record sets that were published and not saved.";
             out.counter("snapshot_save_failures_total", help, &[("reason", reason)], count);
         }
-        let help = "Removals that wait for confirmation and are still served.";
+        let help = "Removals that wait for an operator and are still served.";
         out.gauge("sync_held_back_removals", help, &[], float(counts.held_back as u64));
+        let help = "Removals that wait for the grace time or another reading and are still served.";
+        out.gauge("sync_pending_removals", help, &[], float(counts.pending as u64));
+        let help = "Whether a rollback is in force: 1 until it is accepted.";
+        out.gauge("sync_pinned", help, &[], f64::from(u8::from(counts.pinned)));
+        let help = "Record sets in the state directory.";
+        out.gauge("snapshot_saved_generations", help, &[], float(counts.saved_generations as u64));
     }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "exact below 2^53, which times and counts never reach")]
 fn float(value: u64) -> f64 {
     value as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::azure::AzureFamily;
+    use super::*;
+
+    #[test]
+    fn requests_to_azure_are_shown_with_the_sync() {
+        let metrics = SyncMetrics::default();
+        metrics.azure().request(AzureFamily::Graph, "forbidden", Duration::ZERO);
+        let mut out = Exporter::default();
+        metrics.export(&mut out);
+        let line = "hubdns_azure_requests_total{family=\"graph\",result=\"forbidden\"} 1";
+        assert!(out.encode().lines().any(|known| known == line));
+    }
 }

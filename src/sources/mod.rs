@@ -21,6 +21,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 pub use error::SourceError;
 
 use crate::config::{Config, Source};
+use crate::metrics::azure::AzureMetrics;
 use crate::wire::Name;
 use az_json::AzJson;
 use azure::Azure;
@@ -91,8 +92,17 @@ pub trait ReadRecords: Send {
         let _ = listings;
     }
 
-    /// Asks a source that reads in the background to read everything now.
-    fn refresh(&self) {}
+    /// Hands over what requests to Azure count, before [`Self::start`] and [`Self::read`].
+    fn count_in(&self, metrics: &Arc<AzureMetrics>) {
+        let _ = metrics;
+    }
+
+    /// Asks a source that reads in the background to read everything now, and
+    /// to call `done` when that has ended. Whether it will.
+    fn refresh(&self, done: Changed) -> bool {
+        let _ = done;
+        false
+    }
 
     /// Files and directories whose change calls for reading again; includes
     /// those that the last read came upon.

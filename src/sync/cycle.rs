@@ -1,92 +1,73 @@
 //! One cycle: read, merge, guard, build, save, publish.
 
-mod background;
-
-use std::collections::{BTreeMap, BTreeSet};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::Duration;
 
 use tracing::{debug, info, warn};
 
-use super::guard::{self, Circumstances, Pending, Rules, Verdict};
+use super::asked::Asked;
+use super::clock::Clock;
+use super::guard::{self, Circumstances, Key, Rules, Side, Verdict, Waits};
 use super::memory::Memory;
-use super::merge::merge;
-use super::persist::{self, Facts, PersistError, StateDir};
-use super::policy::{Policy, answer_options};
+use super::merge::{Merged, merge};
+use super::persist::{Facts, Pin};
+use super::policy::{Policy, Scope};
 use super::provenance::Provenance;
-use super::status::{SourceStatus, State, Status};
-use crate::config::Config;
-use crate::findings::{Code, Finding};
+use super::reading::{Readings, Round};
+use super::status::Status;
+use super::store::{Store, Unsaved};
+use crate::findings::Finding;
 use crate::metrics::sync::SyncMetrics;
 use crate::snapshot::Snapshot;
 use crate::snapshot::model::{AnswerOptions, RecordSet};
 use crate::snapshot::publish::Publisher;
-use crate::sources::error::chain;
-use crate::sources::facts::{Listing, SourceKind};
-use crate::sources::{self, Changed, Failure, ReadRecords, Reading, SourceError, unix_now};
+use crate::sources::{Changed, ReadRecords};
+use crate::wire::Name;
 
 /// Keeps the published set in step with the sources.
 pub struct Sync {
-    policy: Policy,
-    options: AnswerOptions,
-    rules: Rules,
-    sources: Vec<Box<dyn ReadRecords>>,
-    /// Whom sources that read in the background tell of news, once they do.
-    changed: Option<Changed>,
-    /// The last complete listings of each source in the configuration.
-    listings: BTreeMap<String, Vec<Listing>>,
-    health: BTreeMap<String, Health>,
-    memory: Memory,
+    pub(super) policy: Policy,
+    pub(super) options: AnswerOptions,
+    pub(super) rules: Rules,
+    pub(super) clock: Box<dyn Clock>,
+    pub(super) readings: Readings,
+    pub(super) memory: Memory,
+    /// What of the published set waits to be taken away.
+    pub(super) waits: Waits,
+    pub(super) asked: Asked,
+    /// A rollback is in force: nothing new is published.
+    pub(super) pin: Option<Pin>,
+    /// The scope that the published set was merged under.
+    pub(super) scope: Option<Scope>,
+    /// The findings of the cycle before, restarts included, with the times
+    /// when they were first seen.
+    pub(super) ledger: Vec<Finding>,
     /// The generation whose saved facts are still to be read.
-    unread_facts: Option<u64>,
-    pending: Option<Pending>,
-    current: Current,
+    pub(super) unread_facts: Option<u64>,
+    pub(super) current: Current,
+    /// What the latest reading wants.
+    pub(super) wanted: Arc<RecordSet>,
     /// The next generation lies above this.
-    highest: u64,
-    store: Store,
-    publisher: Arc<Publisher>,
-    status: Status,
-    metrics: Arc<SyncMetrics>,
-    load_findings: Vec<Finding>,
-    watch_finding: Option<Finding>,
-    merge_findings: Vec<Finding>,
+    pub(super) highest: u64,
+    pub(super) store: Store,
+    pub(super) publisher: Arc<Publisher>,
+    pub(super) status: Status,
+    pub(super) metrics: Arc<SyncMetrics>,
+    pub(super) load_findings: Vec<Finding>,
+    pub(super) facts_finding: Option<Finding>,
+    pub(super) watch_finding: Option<Finding>,
+    pub(super) merge_findings: Vec<Finding>,
 }
 
 /// What is published.
 #[derive(Default)]
-struct Current {
-    loaded: bool,
-    set: Arc<RecordSet>,
-    provenance: Arc<Provenance>,
-    generation: u64,
-    created: u64,
-}
-
-#[derive(Default)]
-struct Health {
-    last_success: Option<u64>,
-    last_error: Option<String>,
-}
-
-/// Where sets are saved.
-struct Store {
-    path: std::path::PathBuf,
-    directory: Option<StateDir>,
-    /// Why the last set was not saved.
-    problem: Option<String>,
-    /// What of the published set is not on disk yet.
-    unsaved: Unsaved,
-}
-
-/// What is not on disk yet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Unsaved {
-    Nothing,
-    /// The memory, or facts that were lost.
-    Facts,
-    /// The set and all beside it.
-    Set,
+pub(super) struct Current {
+    pub(super) loaded: bool,
+    pub(super) set: Arc<RecordSet>,
+    pub(super) provenance: Arc<Provenance>,
+    pub(super) generation: u64,
+    pub(super) created: u64,
 }
 
 /// Why a cycle runs.
@@ -94,8 +75,18 @@ enum Unsaved {
 pub enum Trigger {
     /// Something changed, or it is time.
     Routine,
-    /// The configuration changed; removals are meant.
+    /// The configuration changed, or an operator had its files read again:
+    /// removals there are meant.
     Reconfigured,
+}
+
+/// What an operator has decided for the cycle that follows.
+#[derive(Debug, Default)]
+pub(super) struct Decision {
+    /// Removals that are to take effect.
+    pub(super) accepted: BTreeSet<Key>,
+    /// Registries that are not ours any more, unless the sources say so.
+    pub(super) forgotten: BTreeSet<Name>,
 }
 
 /// What a cycle did.
@@ -107,82 +98,13 @@ pub struct Report {
     pub generation: u64,
     /// Sources that failed, with the reason.
     pub failed: Vec<(String, String)>,
-    /// Removals that are held back.
+    /// Removals that wait for an operator.
     pub held_back: usize,
+    /// Removals that wait for time or for another reading.
+    pub pending: usize,
 }
 
 impl Sync {
-    /// Publishes the saved set, if there is one; no source is read yet.
-    pub fn start(config: &Config, metrics: Arc<SyncMetrics>) -> Self {
-        let path = config.server.state_dir.clone();
-        // Before loading: a daemon that still runs may be about to save.
-        let store = Store::open(&path, &metrics);
-        let loaded = persist::newest(&path);
-        let mut load_findings = Vec::new();
-        for problem in &loaded.problems {
-            load_findings.push(not_loaded(problem, &path));
-        }
-        let options = answer_options(config);
-        let mut current = Current::default();
-        if let Some(saved) = loaded.saved {
-            current = Current {
-                loaded: true,
-                set: Arc::new(saved.set),
-                provenance: Arc::default(),
-                generation: saved.header.generation,
-                created: saved.header.created,
-            };
-            let generation = current.generation;
-            info!(generation, zones = current.set.zones.len(), "saved record set loaded");
-        }
-        let snapshot = Snapshot::build(&current.set, &options, current.generation);
-        let mut sync = Self {
-            policy: Policy::new(config),
-            options,
-            rules: Rules::default(),
-            sources: sources::open(config),
-            changed: None,
-            listings: BTreeMap::new(),
-            health: BTreeMap::new(),
-            memory: Memory::default(),
-            unread_facts: current.loaded.then_some(current.generation),
-            pending: None,
-            highest: loaded.highest.max(current.generation),
-            current,
-            store,
-            publisher: Publisher::new(snapshot),
-            status: Status::default(),
-            metrics,
-            load_findings,
-            watch_finding: None,
-            merge_findings: Vec::new(),
-        };
-        sync.forget_removed_sources();
-        sync.show(0);
-        sync
-    }
-
-    /// Reads what was saved beside the set that [`Self::start`] published, if
-    /// that is still to be done: after the first answers, not before.
-    fn recall(&mut self) {
-        let Some(generation) = self.unread_facts.take() else { return };
-        match persist::load_facts(&self.store.path, generation) {
-            Ok(facts) => {
-                self.memory = facts.memory;
-                self.current.provenance = Arc::new(facts.provenance);
-                for listing in facts.listings {
-                    self.listings.entry(listing.id.source.clone()).or_default().push(listing);
-                }
-                self.forget_removed_sources();
-                self.start_sources();
-            }
-            Err(problem) => {
-                self.load_findings.push(not_loaded(&problem, &self.store.path));
-                self.store.needs(Unsaved::Facts);
-            }
-        }
-    }
-
     /// Where snapshots are published.
     pub fn publisher(&self) -> Arc<Publisher> {
         Arc::clone(&self.publisher)
@@ -195,301 +117,263 @@ impl Sync {
 
     /// The sources, for the watcher.
     pub(super) fn sources(&self) -> &[Box<dyn ReadRecords>] {
-        &self.sources
+        self.readings.sources()
+    }
+
+    /// Lets sources that read in the background begin; they call `changed`.
+    pub(super) fn start_sources(&mut self, changed: Changed) {
+        // What they said before this process is not gone because they start anew.
+        self.recall();
+        self.readings.start(changed);
+    }
+
+    /// Asks sources that read in the background to read now and to call
+    /// `done` once each; how many will.
+    pub(super) fn refresh(&self, done: &Changed) -> usize {
+        self.readings.refresh(done)
     }
 
     /// Whether another cycle is due though no file changes: a source failed,
-    /// a removal waits for confirmation, or a set waits to be saved.
+    /// a removal waits for another reading, or a set waits to be saved.
     pub(super) fn wants_retry(&self) -> bool {
-        self.pending.is_some()
-            || self.store.unsaved > Unsaved::Nothing && self.store.directory.is_some()
-            || self.health.values().any(|health| health.last_error.is_some())
+        self.waits.pending() > 0 || self.store.wants_retry() || self.readings.is_some_failed()
     }
 
-    /// Tells that changes are found by polling, and why.
-    pub(super) fn set_watch_problem(&mut self, problem: Option<String>) {
-        self.watch_finding = problem.map(|text| Finding::new(Code::FilesPolled, "files", "", text));
+    /// The time until a removal that waits may take effect. `None` if none
+    /// waits, or if time is not what it waits for.
+    pub(super) fn due_in(&self) -> Option<Duration> {
+        let due = self.waits.next_due(self.rules.grace).filter(|_| self.pin.is_none())?;
+        due.checked_sub(self.clock.steady()).filter(|left| *left > 0).map(Duration::from_secs)
     }
 
-    /// Takes a new configuration and runs a cycle under it. A source that
-    /// keeps its name keeps its last listing; one that is gone loses it.
-    pub fn reconfigure(&mut self, config: &Config) -> Report {
-        self.recall();
-        self.policy = Policy::new(config);
-        self.options = answer_options(config);
-        self.sources = sources::open_reusing(config, std::mem::take(&mut self.sources));
-        self.forget_removed_sources();
-        self.start_sources();
-        if self.store.path != config.server.state_dir {
-            self.store = Store::open(&config.server.state_dir, &self.metrics);
-            self.store.needs(Unsaved::Set);
-        }
-        self.cycle(Trigger::Reconfigured)
-    }
-
-    fn forget_removed_sources(&mut self) {
-        let names: Vec<&str> = self.sources.iter().map(|source| source.name()).collect();
-        self.listings.retain(|name, _| names.contains(&name.as_str()));
-        self.health.retain(|name, _| names.contains(&name.as_str()));
-        self.metrics.sources(names.iter().copied());
-        for (name, listings) in &self.listings {
-            let read_at = listings.iter().map(|listing| listing.read_at).max();
-            let health = self.health.entry(name.clone()).or_default();
-            health.last_success = health.last_success.or(read_at);
-            self.metrics.last_success(name, health.last_success.unwrap_or(0));
-        }
+    /// Takes the marks of names that were asked for.
+    pub(super) fn collect_asked(&mut self) {
+        self.asked.collect(&self.publisher.current(), self.clock.steady());
     }
 
     /// Runs one cycle.
     pub fn cycle(&mut self, trigger: Trigger) -> Report {
+        self.run(trigger, Decision::default())
+    }
+
+    pub(super) fn run(&mut self, trigger: Trigger, decision: Decision) -> Report {
         self.recall();
-        let failed = self.read_all();
-        let listings: Vec<&Listing> =
-            self.sources.iter().filter_map(|source| self.listings.get(source.name())).flatten().collect();
-        let nothing_known = !self.sources.is_empty() && listings.is_empty() && !self.current.loaded;
-        let merged = merge(&listings, &self.policy, &self.memory);
-        let silent = self.sources.iter().any(|source| !self.listings.contains_key(source.name()));
-        let circumstances = Circumstances {
-            suffixes: &self.policy.suffixes,
-            reconfigured: trigger == Trigger::Reconfigured,
-            incomplete: silent,
-            now: unix_now(),
+        self.collect_asked();
+        let now = self.clock.steady();
+        self.asked.prune(self.rules.asked_within, now);
+        let round = self.readings.read_all(&self.metrics, self.clock.wall());
+        let listings = self.readings.listings();
+        let nothing_known =
+            !self.readings.sources().is_empty() && listings.is_empty() && !self.current.loaded;
+        let mut memory = self.memory.clone();
+        memory.own.retain(|name| !decision.forgotten.contains(name));
+        let mut merged = merge(&listings, &self.policy, &memory);
+        let forgotten = self.forget(decision.forgotten, &mut merged);
+        let set = std::mem::take(&mut merged.set);
+        let wanted = set.clone();
+        let verdict = self.judge(trigger, &round, set, &merged, &decision.accepted, &forgotten);
+        self.merge_findings = std::mem::take(&mut merged.findings);
+        self.remember(merged.memory, &verdict);
+        let changed = if self.pin.is_some() {
+            self.wanted = Arc::new(wanted);
+            if trigger == Trigger::Reconfigured {
+                self.publish();
+            }
+            false
+        } else {
+            let mut provenance = merged.provenance;
+            provenance.hold_back(&self.current.provenance, &verdict.kept, &verdict.displaced);
+            let changed = *self.current.set != verdict.set || (!self.current.loaded && !nothing_known);
+            self.note_waits(verdict.waits);
+            if changed {
+                self.adopt(verdict.set);
+            }
+            self.current.provenance = Arc::new(provenance);
+            // Most of the time nothing waits; then one set is enough.
+            self.wanted =
+                if *self.current.set == wanted { Arc::clone(&self.current.set) } else { Arc::new(wanted) };
+            self.note_scope();
+            if changed || trigger == Trigger::Reconfigured {
+                self.publish();
+            }
+            changed
         };
-        let verdict =
-            guard::judge(&self.current.set, merged.set, self.pending.as_ref(), &self.rules, &circumstances);
-        let Verdict { set, held, pending } = verdict;
-        if pending.is_some() && pending != self.pending {
-            warn!(removals = held.len(), "removal held back");
-        }
-        self.pending = pending;
-        let mut provenance = merged.provenance;
-        provenance.hold_back(&self.current.provenance, &held);
-        self.merge_findings = merged.findings;
-        for (name, rtype) in &held {
-            let text = format!("the {rtype} record is in no source any more and awaits confirmation");
-            self.merge_findings.push(Finding::new(Code::HeldBack, name, "", text));
-        }
-        if self.memory != merged.memory {
-            self.memory = merged.memory;
+        if self.asked.wants_save(now) {
             self.store.needs(Unsaved::Facts);
         }
-        let changed = *self.current.set != set || (!self.current.loaded && !nothing_known);
-        if changed {
-            self.adopt(set);
-        }
-        self.current.provenance = Arc::new(provenance);
-        if changed || trigger == Trigger::Reconfigured {
-            let snapshot = Snapshot::build(&self.current.set, &self.options, self.current.generation);
-            self.save();
-            self.publisher.publish(snapshot);
-        } else {
-            self.save();
-        }
-        self.show(held.len());
+        // Before saving: what was found is saved too.
+        self.show();
+        self.save();
+        self.show();
+        self.report(changed, round)
+    }
+
+    fn report(&self, changed: bool, round: Round) -> Report {
         let generation = self.current.generation;
+        let (held_back, pending) = (self.waits.held(), self.waits.pending());
         if changed {
             let rrsets: usize = self.current.set.zones.iter().map(|zone| zone.rrsets.len()).sum();
             let aliases = self.current.set.aliases.len();
-            info!(generation, rrsets, aliases, held_back = held.len(), "snapshot published");
+            info!(generation, rrsets, aliases, held_back, pending, "snapshot published");
         } else {
-            debug!(generation, failed = failed.len(), "sync ran without change");
+            debug!(generation, failed = round.failed.len(), "sync ran without change");
         }
-        Report { changed, generation, failed, held_back: held.len() }
+        Report { changed, generation, failed: round.failed, held_back, pending }
+    }
+
+    /// Of the registries that are to be forgotten those that nothing shows
+    /// any more; the others stay ours.
+    fn forget(&self, wanted: BTreeSet<Name>, merged: &mut Merged) -> BTreeSet<Name> {
+        if wanted.is_empty() {
+            return wanted;
+        }
+        let rrsets = merged.set.zones.iter().flat_map(|zone| &zone.rrsets).map(|rrset| &rrset.owner);
+        let owners = rrsets.chain(merged.set.aliases.iter().map(|alias| &alias.public));
+        let shown: BTreeSet<Name> =
+            owners.filter_map(|owner| guard::login(owner, &self.policy.suffixes)).collect();
+        let (stay, forgotten): (BTreeSet<Name>, BTreeSet<Name>) =
+            wanted.into_iter().partition(|login| shown.contains(login) || merged.memory.own.contains(login));
+        merged.memory.own.extend(stay.into_iter().filter(|login| self.memory.own.contains(login)));
+        forgotten
+    }
+
+    fn judge(
+        &self,
+        trigger: Trigger,
+        round: &Round,
+        set: RecordSet,
+        merged: &Merged,
+        accepted: &BTreeSet<Key>,
+        forgotten: &BTreeSet<Name>,
+    ) -> Verdict {
+        let reloaded = trigger == Trigger::Reconfigured;
+        let scope = self.policy.scope();
+        let before = self.scope.as_ref();
+        let sources: Vec<&str> = self.readings.sources().iter().map(|source| source.name()).collect();
+        let circumstances = Circumstances {
+            suffixes: &self.policy.suffixes,
+            sources: &sources,
+            reloaded,
+            rescoped: reloaded || before.is_some_and(|before| *before != scope),
+            dropped: &before.map(|before| scope.dropped_since(before)).unwrap_or_default(),
+            blocked: self.readings.is_some_silent(),
+            fresh: &round.fresh,
+            asked: self.asked.times(),
+            accepted,
+            forgotten,
+            now: self.clock.steady(),
+            wall: self.clock.wall(),
+        };
+        let published = Side { set: &self.current.set, provenance: &self.current.provenance };
+        guard::judge(published, set, &merged.provenance, &self.waits, &self.rules, &circumstances)
+    }
+
+    /// Takes the merge's memory. A connection whose names are still served
+    /// though it is gone is remembered as long.
+    fn remember(&mut self, mut memory: Memory, verdict: &Verdict) {
+        let kept: BTreeSet<&Name> = verdict.kept.iter().map(|(owner, _)| owner).collect();
+        for (id, connection) in &self.memory.connections {
+            let is_served = connection.names.iter().any(|name| kept.contains(&name.public));
+            if is_served && !memory.connections.contains_key(id) {
+                memory.connections.insert(id.clone(), connection.clone());
+            }
+        }
+        if self.memory != memory {
+            self.memory = memory;
+            self.store.needs(Unsaved::Facts);
+        }
+    }
+
+    fn note_waits(&mut self, waits: Waits) {
+        if self.waits == waits {
+            return;
+        }
+        let before = &self.waits.removals;
+        let is_new = |(key, wait): &(&Key, &guard::Wait)| {
+            wait.held.is_some() && before.get(*key).is_none_or(|before| before.held.is_none())
+        };
+        let removals = waits.removals.iter().filter(is_new).count();
+        if removals > 0 {
+            warn!(removals, held_back = waits.held(), "removal held back");
+        }
+        self.waits = waits;
+        self.store.needs(Unsaved::Facts);
+    }
+
+    fn note_scope(&mut self) {
+        let scope = Some(self.policy.scope());
+        if self.scope != scope {
+            self.scope = scope;
+            self.store.needs(Unsaved::Facts);
+        }
     }
 
     /// Makes `set` the current one, with a generation of its own.
-    fn adopt(&mut self, set: RecordSet) {
+    pub(super) fn adopt(&mut self, set: RecordSet) {
+        self.current.set = Arc::new(set);
+        self.renumber();
+    }
+
+    fn renumber(&mut self) {
         self.highest += 1;
         self.current.loaded = true;
-        self.current.set = Arc::new(set);
         self.current.generation = self.highest;
-        self.current.created = unix_now();
+        self.current.created = self.clock.wall();
         self.store.needs(Unsaved::Set);
     }
 
-    /// Reads every source; what fails keeps its last listing.
-    fn read_all(&mut self) -> Vec<(String, String)> {
-        let mut failed = Vec::new();
-        for source in &self.sources {
-            let name = source.name();
-            let start = Instant::now();
-            let result = read_contained(source.as_ref()).and_then(|reading| {
-                accept(self.listings.get(name).map(Vec::as_slice), reading, source.kind())
-            });
-            let health = self.health.entry(name.to_owned()).or_default();
-            let (reading, problem) = match result {
-                Ok(reading) if reading.is_pending && reading.listings.is_empty() => continue,
-                Ok(reading) => {
-                    let first = reading.failures.first();
-                    let problem = first.map(|failure| (failure.error.label(), part(failure, &reading)));
-                    (reading, problem)
-                }
-                Err(error) => (Reading::default(), Some((error.label(), chain(&error)))),
-            };
-            self.metrics.read(name, problem.as_ref().map_or("ok", |(label, _)| label), start.elapsed());
-            replace(self.listings.entry(name.to_owned()).or_default(), reading);
-            if let Some((_, text)) = problem {
-                if health.last_error.as_ref() != Some(&text) {
-                    warn!(source = name, error = %text, "sync failed");
-                }
-                health.last_error = Some(text.clone());
-                failed.push((name.to_owned(), text));
-            } else {
-                if health.last_error.take().is_some() {
-                    info!(source = name, "source recovered");
-                }
-                let now = unix_now();
-                health.last_success = Some(now);
-                self.metrics.last_success(name, now);
-            }
-        }
-        self.listings.retain(|_, listings| !listings.is_empty());
-        failed
+    /// Compiles and publishes the current set.
+    pub(super) fn publish(&mut self) {
+        let snapshot = Snapshot::build(&self.current.set, &self.options, self.current.generation);
+        let superseded = self.publisher.current();
+        self.publisher.publish(snapshot);
+        // Asked for between the last look and the swap.
+        self.asked.collect(&superseded, self.clock.steady());
     }
 
-    /// Saves what is not saved yet. A failure is a finding, a metric and a log
-    /// line; what was published stays published.
-    fn save(&mut self) {
-        if self.store.unsaved == Unsaved::Nothing || !self.current.loaded {
+    /// Saves what is not saved yet, and tries again what failed.
+    pub(super) fn save(&mut self) {
+        if let Some(on_disk) = self.store.reopen(&self.metrics) {
+            // Another process saved there while we could not: its numbers are taken.
+            let taken = on_disk >= self.current.generation && self.store.unsaved() == Unsaved::Set;
+            self.highest = self.highest.max(on_disk);
+            if taken && self.current.loaded {
+                self.renumber();
+                self.publish();
+            }
+        }
+        if !self.current.loaded || self.store.unsaved() == Unsaved::Nothing {
             return;
         }
-        let Some(directory) = &self.store.directory else { return };
+        let asked = self.asked.coarse();
         let facts = Facts {
-            listings: self.listings.values().flatten().cloned().collect(),
+            listings: self.readings.to_saved(),
             memory: self.memory.clone(),
             provenance: (*self.current.provenance).clone(),
+            waits: self.waits.clone(),
+            asked: asked.clone(),
+            pin: self.pin,
+            scope: self.scope.clone(),
+            findings: self.ledger.clone(),
         };
         let current = &self.current;
-        let saved = if self.store.unsaved == Unsaved::Set {
-            directory.save(current.generation, current.created, &current.set, &facts)
-        } else {
-            directory.save_facts(current.generation, current.created, &facts)
-        };
-        match saved {
-            Ok(()) => {
-                self.store.unsaved = Unsaved::Nothing;
-                self.store.problem = None;
+        let was_set = self.store.unsaved() == Unsaved::Set;
+        if self.store.save(current.generation, current.created, &current.set, &facts, &self.metrics) {
+            self.asked.saved(asked, self.clock.steady());
+            self.facts_finding = None;
+            if was_set {
+                // The newest on disk is whole again.
+                self.load_findings.clear();
             }
-            Err(error) => self.store.fail(&error, &self.metrics),
         }
     }
 
-    /// Replaces the state that others see.
-    fn show(&self, held_back: usize) {
-        let zone = |zone: &crate::snapshot::model::Zone| (zone.apex.to_string(), zone.rrsets.len());
-        let zones = self.current.set.zones.iter().map(zone).collect();
-        self.metrics.published(self.current.generation, self.current.created, zones);
-        self.metrics.held_back(held_back);
-        let mut findings = self.merge_findings.clone();
-        findings.extend(self.load_findings.iter().chain(&self.watch_finding).cloned());
-        let not_saved = self.store.problem.clone();
-        let path = self.store.path.display().to_string();
-        findings.extend(
-            not_saved
-                .iter()
-                .map(|text| Finding::new(Code::SaveFailed, "state", path.as_str(), text.as_str())),
-        );
-        let mut sources = Vec::new();
-        for source in &self.sources {
-            let status = self.source_status(source.as_ref());
-            let failed = status.last_error.as_ref();
-            findings
-                .extend(failed.map(|text| Finding::new(Code::SourceFailed, &status.name, "", text.as_str())));
-            sources.push(status);
+    /// Saves what would else be lost with the process.
+    pub(super) fn finish(&mut self) {
+        self.collect_asked();
+        if self.asked.is_unsaved() && self.unread_facts.is_none() {
+            self.store.needs(Unsaved::Facts);
         }
-        self.status.set(State {
-            loaded: self.current.loaded,
-            generation: self.current.generation,
-            created: self.current.created,
-            set: Arc::clone(&self.current.set),
-            provenance: Arc::clone(&self.current.provenance),
-            sources,
-            findings,
-            not_saved,
-        });
+        self.save();
     }
-
-    fn source_status(&self, source: &dyn ReadRecords) -> SourceStatus {
-        let health = self.health.get(source.name());
-        let listings = self.listings.get(source.name()).map(Vec::as_slice).unwrap_or_default();
-        SourceStatus {
-            name: source.name().to_owned(),
-            kind: source.kind(),
-            last_success: health.and_then(|health| health.last_success),
-            last_error: health.and_then(|health| health.last_error.clone()),
-            facts: listings.iter().map(|listing| listing.facts.len()).sum(),
-        }
-    }
-}
-
-impl Store {
-    fn open(path: &std::path::Path, metrics: &SyncMetrics) -> Self {
-        let mut store =
-            Self { path: path.to_owned(), directory: None, problem: None, unsaved: Unsaved::Nothing };
-        match StateDir::open(path) {
-            Ok(directory) => store.directory = Some(directory),
-            Err(error) => store.fail(&error, metrics),
-        }
-        store
-    }
-
-    fn needs(&mut self, what: Unsaved) {
-        self.unsaved = self.unsaved.max(what);
-    }
-
-    fn fail(&mut self, error: &PersistError, metrics: &SyncMetrics) {
-        let text = chain(error);
-        metrics.save_failed(error.label());
-        if self.problem.as_ref() != Some(&text) {
-            warn!(error = %text, "record sets are not saved");
-        }
-        self.problem = Some(text);
-    }
-}
-
-/// Logs and tells that a saved file does not count.
-fn not_loaded(problem: &PersistError, directory: &std::path::Path) -> Finding {
-    let text = chain(problem);
-    warn!(error = %text, "saved record set skipped");
-    Finding::new(Code::SavedSetDamaged, "state", directory.display().to_string(), text)
-}
-
-/// Reads a source; a panic in it is an error like others.
-fn read_contained(source: &dyn ReadRecords) -> Result<Reading, SourceError> {
-    catch_unwind(AssertUnwindSafe(|| source.read())).unwrap_or_else(|payload| {
-        let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
-        let message = text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_default();
-        Err(SourceError::Defect { message })
-    })
-}
-
-/// What a reading that failed in part says of its first failure.
-fn part(failure: &Failure, reading: &Reading) -> String {
-    let others = reading.failures.len() - 1;
-    let more = if others == 0 { String::new() } else { format!(" (and {others} more)") };
-    format!("{}: {}{more}", failure.scope, chain(&failure.error))
-}
-
-/// Puts fresh listings in the place of those with their ids, and drops those
-/// whose scope is gone.
-fn replace(held: &mut Vec<Listing>, reading: Reading) {
-    let fresh: BTreeSet<&str> = reading.listings.iter().map(|listing| listing.id.scope.as_str()).collect();
-    held.retain(|listing| {
-        let scope = listing.id.scope.as_str();
-        !fresh.contains(scope) && reading.scopes.as_ref().is_none_or(|scopes| scopes.contains(scope))
-    });
-    held.extend(reading.listings);
-    held.sort_by(|a, b| a.id.cmp(&b.id));
-}
-
-/// An empty listing never takes away what there was: that a whole estate is
-/// gone is said by removing its source. The configuration itself may say so.
-fn accept(previous: Option<&[Listing]>, fresh: Reading, kind: SourceKind) -> Result<Reading, SourceError> {
-    let empty = |listings: &[Listing]| listings.iter().all(|listing| listing.facts.is_empty());
-    let had = previous.is_some_and(|previous| !empty(previous));
-    let is_file = !matches!(kind, SourceKind::Static | SourceKind::Azure);
-    if is_file && had && empty(&fresh.listings) {
-        return Err(SourceError::EmptyListing);
-    }
-    Ok(fresh)
 }

@@ -1,42 +1,84 @@
-//! What may be taken away: additions and changes publish at once, removals
-//! that look like an accident wait.
+//! What may be taken away. Additions and changes of addresses publish at
+//! once; removals wait, and those that look like an accident wait for an
+//! operator.
 //!
-//! A removal waits when it is more than a share of the set, when it would
-//! empty a registry, or when a source has nothing to say at all. It goes
-//! through once a second reading, some time later, says exactly the same, or
-//! when an operator changed the configuration. Pure: cycles keep the state.
+//! ```text
+//! gone, or offered by a lower rank alone
+//!   ├─ accepted by an operator, or made by the configuration ─▶ goes at once
+//!   ├─ a share of the set, all of a registry, asked for lately ─▶ held back
+//!   └─ else ─▶ goes after the grace time and two fresh readings
+//! ```
+//!
+//! What waits stays published as it was. Nothing else waits for it: an
+//! addition is never delayed by a removal, unless both are the same owner
+//! name with data that cannot stand together. Pure: cycles keep the state.
+
+mod hold;
+mod keep;
+mod meant;
+mod wait;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::snapshot::model::{RecordSet, Zone};
-use crate::sources::registry_name::RegistryName;
+use crate::snapshot::model::{RecordSet, Rrset};
+use crate::sources::facts::ListingId;
+use crate::sync::provenance::{Provenance, Rank, Sighting};
 use crate::wire::{Name, Rtype};
 
-/// An owner name and type; public aliases count as CNAME.
-pub type Key = (Name, Rtype);
+pub(super) use hold::login;
+pub use wait::{ENOUGH_READINGS, Hold, Key, Wait, Waits};
 
-/// The limits.
+/// The limits, from the configuration's `guard`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rules {
-    /// Removals above this share of the published set wait, percent.
+    /// Removals take effect after this time, seconds.
+    pub grace: u64,
+    /// Removals above this share of the published set are held back, percent.
     pub max_removed_percent: usize,
-    /// The second reading counts after this time, seconds.
-    pub confirm_after: u64,
+    /// Removals of names asked for within this time are held back, seconds.
+    pub asked_within: u64,
 }
 
-impl Default for Rules {
-    fn default() -> Self {
-        Self { max_removed_percent: 50, confirm_after: 60 }
+/// A set with where it comes from.
+#[derive(Clone, Copy, Debug)]
+pub struct Side<'a> {
+    /// The set.
+    pub set: &'a RecordSet,
+    /// Its origins.
+    pub provenance: &'a Provenance,
+}
+
+impl<'a> Side<'a> {
+    fn winner(&self, key: &Key) -> Option<&'a Sighting> {
+        self.provenance.entry(&key.0, key.1)?.winner.as_ref()
+    }
+
+    fn rank(&self, key: &Key) -> Option<Rank> {
+        self.winner(key).map(|winner| winner.rank)
     }
 }
 
-/// Removals that wait.
+/// What was read anew in this cycle.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Pending {
-    /// What would go.
-    pub keys: BTreeSet<Key>,
-    /// When a reading said so first, Unix seconds.
-    pub since: u64,
+pub struct Freshness {
+    /// Listings that were read.
+    pub listings: BTreeSet<ListingId>,
+    /// Listings that count, read now or before.
+    pub present: BTreeSet<ListingId>,
+    /// Sources that were read, in part at least.
+    pub sources: BTreeSet<String>,
+    /// Every source was read, and each of them whole.
+    pub everything: bool,
+}
+
+impl Freshness {
+    /// Whether this cycle says something new of what `listing` had; of what
+    /// is of unknown origin only a cycle that read everything does.
+    fn covers(&self, listing: Option<&ListingId>) -> bool {
+        listing.map_or(self.everything, |id| {
+            self.listings.contains(id) || !self.present.contains(id) && self.sources.contains(&id.source)
+        })
+    }
 }
 
 /// What the guard must know besides the two sets.
@@ -44,57 +86,160 @@ pub struct Pending {
 pub struct Circumstances<'a> {
     /// The registry suffixes in force.
     pub suffixes: &'a [Name],
-    /// An operator changed the sources or the scope: removals are meant.
-    pub reconfigured: bool,
-    /// Some source never said anything: nothing can be taken for removed.
-    pub incomplete: bool,
-    /// The wall clock, Unix seconds.
+    /// The sources of the configuration.
+    pub sources: &'a [&'a str],
+    /// An operator had the configuration and its files read again.
+    pub reloaded: bool,
+    /// The scope of the configuration is another than before.
+    pub rescoped: bool,
+    /// Suffixes and zones that the configuration does not name any more.
+    pub dropped: &'a [Name],
+    /// Some source never said anything, or its first reading still runs:
+    /// nothing can be taken for removed.
+    pub blocked: bool,
+    /// What was read anew.
+    pub fresh: &'a Freshness,
+    /// When names were asked for, on the cycles' clock.
+    pub asked: &'a BTreeMap<Name, u64>,
+    /// Removals that an operator has accepted.
+    pub accepted: &'a BTreeSet<Key>,
+    /// Registries that are ours no more, by an operator's word.
+    pub forgotten: &'a BTreeSet<Name>,
+    /// The cycles' clock, seconds: it never jumps while the process runs.
     pub now: u64,
+    /// The wall clock, Unix seconds.
+    pub wall: u64,
 }
 
 /// The guard's decision.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Verdict {
     /// What may be published.
     pub set: RecordSet,
-    /// What is kept in it though it was to go.
-    pub held: Vec<Key>,
-    /// What a later reading may confirm.
-    pub pending: Option<Pending>,
+    /// What is kept in it though it was to go or to change, sorted.
+    pub kept: Vec<Key>,
+    /// What stands back for that: RDATA that was read and is not published.
+    pub displaced: BTreeMap<Key, Vec<Box<[u8]>>>,
+    /// What of `kept` waits for what.
+    pub waits: Waits,
 }
 
 /// Decides what of `proposed` may replace `published`.
 pub fn judge(
-    published: &RecordSet,
+    published: Side<'_>,
     proposed: RecordSet,
-    pending: Option<&Pending>,
+    provenance: &Provenance,
+    waits: &Waits,
     rules: &Rules,
     circumstances: &Circumstances<'_>,
 ) -> Verdict {
-    let before = keys(published);
-    let after = keys(&proposed);
-    let removed: BTreeSet<Key> =
-        before.difference(&after).map(|(name, rtype)| ((*name).clone(), *rtype)).collect();
-    if circumstances.incomplete {
-        // Not pending: no second reading of the other sources makes it sure.
-        return hold(published, proposed, &removed, None);
+    let before = keys(published.set);
+    let losses = losses(&published, &before, &proposed, provenance);
+    let mut staying: BTreeMap<Key, Wait> = BTreeMap::new();
+    let mut trusted: BTreeSet<Key> = BTreeSet::new();
+    for (key, loss) in &losses {
+        if circumstances.accepted.contains(key) {
+            continue;
+        }
+        let known = waits.removals.get(key);
+        let meant = known.is_some_and(|wait| wait.meant)
+            || meant::is_meant(key, &published, provenance, circumstances);
+        if meant && !circumstances.blocked {
+            continue;
+        }
+        let listing = published.winner(key).and_then(|winner| published.provenance.listing(winner));
+        let id = listing.map(|listing| &listing.id);
+        let mut wait = known.cloned().unwrap_or(Wait {
+            since: circumstances.now,
+            first_seen: circumstances.wall,
+            readings: 0,
+            downgrade: false,
+            meant,
+            held: None,
+            rejected: false,
+        });
+        // A clock that went back over a restart: the wait begins anew.
+        wait.since = wait.since.min(circumstances.now);
+        (wait.meant, wait.downgrade) = (meant, *loss != Loss::Gone);
+        if !circumstances.blocked && (id.is_some() || circumstances.fresh.everything) {
+            if circumstances.fresh.covers(id) {
+                wait.readings = ENOUGH_READINGS.min(wait.readings.saturating_add(1));
+            }
+            trusted.insert(key.clone());
+        }
+        staying.insert(key.clone(), wait);
     }
-    if removed.is_empty() || circumstances.reconfigured {
-        return Verdict { set: proposed, held: Vec::new(), pending: None };
+    let gone: BTreeSet<&Key> =
+        losses.iter().filter(|(_, loss)| **loss == Loss::Gone).map(|(key, _)| key).collect();
+    let judged: BTreeSet<&Key> = losses
+        .iter()
+        .filter(|(key, loss)| **loss != Loss::Unseen && trusted.contains(*key))
+        .map(|(key, _)| key)
+        .collect();
+    for (key, why) in hold::suspicious(&before, &gone, &judged, rules, circumstances) {
+        if let Some(wait) = staying.get_mut(&key) {
+            wait.held.get_or_insert(why);
+        }
     }
-    let suspicious = if removed.len() * 100 > rules.max_removed_percent * before.len() {
-        removed
-    } else {
-        of_emptied_registries(&before, &removed, circumstances.suffixes)
-    };
-    let first = pending.filter(|pending| pending.keys == suspicious).map(|pending| pending.since);
-    let confirmed = first.is_some_and(|since| circumstances.now >= since.saturating_add(rules.confirm_after));
-    if suspicious.is_empty() || confirmed {
-        return Verdict { set: proposed, held: Vec::new(), pending: None };
+    staying.retain(|key, wait| !(trusted.contains(key) && is_due(wait, rules, circumstances.now)));
+    keep_targets(published.set, &proposed, &gone, &mut staying);
+    assemble(published, proposed, provenance, staying, circumstances)
+}
+
+/// Whether time and readings confirm a removal.
+fn is_due(wait: &Wait, rules: &Rules, now: u64) -> bool {
+    // Without a grace time the first fresh reading says it all.
+    let enough = if rules.grace == 0 { 1 } else { ENOUGH_READINGS };
+    wait.held.is_none() && wait.readings >= enough && now.saturating_sub(wait.since) >= rules.grace
+}
+
+/// How a published RRset or alias is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Loss {
+    /// Nothing offers it.
+    Gone,
+    /// A lower rank offers other data.
+    Changed,
+    /// A lower rank offers the same data: nobody sees a difference yet, but
+    /// the next change of that rank would be one.
+    Unseen,
+}
+
+/// What an endpoint vouched for and nothing of its rank does any more, and
+/// what is gone altogether.
+fn losses(
+    published: &Side<'_>,
+    before: &BTreeSet<(&Name, Rtype)>,
+    proposed: &RecordSet,
+    provenance: &Provenance,
+) -> BTreeMap<Key, Loss> {
+    let after = keys(proposed);
+    let gone = before.difference(&after).map(|(name, rtype)| (((*name).clone(), *rtype), Loss::Gone));
+    let mut losses: BTreeMap<Key, Loss> = gone.collect();
+    let endpoint = |rank: Rank| matches!(rank, Rank::Interface | Rank::CustomDns);
+    let mut rrsets: Option<(Index<'_>, Index<'_>)> = None;
+    for entry in &published.provenance.entries {
+        let (owner, rtype) = (&entry.owner, entry.rtype);
+        let was = entry.winner.as_ref().is_some_and(|winner| endpoint(winner.rank));
+        if !was || !before.contains(&(owner, rtype)) || !after.contains(&(owner, rtype)) {
+            continue;
+        }
+        let offered = provenance.entry(owner, rtype).and_then(|entry| entry.winner.as_ref());
+        if offered.is_some_and(|winner| winner.rank == Rank::Zone) {
+            let (old, new) = rrsets.get_or_insert_with(|| (index(published.set), index(proposed)));
+            let data = |index: &Index<'_>| index.get(&(owner, rtype)).map(|rrset| rrset.rdatas.clone());
+            let same = data(old).is_some_and(|old| Some(old) == data(new));
+            losses.insert((owner.clone(), rtype), if same { Loss::Unseen } else { Loss::Changed });
+        }
     }
-    let since = first.unwrap_or(circumstances.now);
-    let pending = Pending { keys: suspicious.clone(), since };
-    hold(published, proposed, &suspicious, Some(pending))
+    losses
+}
+
+type Index<'a> = BTreeMap<(&'a Name, Rtype), &'a Rrset>;
+
+fn index(set: &RecordSet) -> Index<'_> {
+    let rrsets = set.zones.iter().flat_map(|zone| &zone.rrsets);
+    rrsets.map(|rrset| ((&rrset.owner, rrset.rtype), rrset)).collect()
 }
 
 fn keys(set: &RecordSet) -> BTreeSet<(&Name, Rtype)> {
@@ -102,86 +247,62 @@ fn keys(set: &RecordSet) -> BTreeSet<(&Name, Rtype)> {
     rrsets.chain(set.aliases.iter().map(|alias| (&alias.public, Rtype::CNAME))).collect()
 }
 
-/// The removals that leave a registry without any public alias, or without
-/// any private-link record, where it had some.
-fn of_emptied_registries(
-    before: &BTreeSet<(&Name, Rtype)>,
-    removed: &BTreeSet<Key>,
-    suffixes: &[Name],
-) -> BTreeSet<Key> {
-    // Per login name and form: how many there were and how many go.
-    let mut counts: BTreeMap<(Name, bool), (usize, usize)> = BTreeMap::new();
-    let form = |owner: &Name| {
-        let name = RegistryName::from_either(owner, suffixes)?;
-        Some((name.login, name.public == *owner))
-    };
-    for (owner, rtype) in before {
-        let Some(form) = form(owner) else { continue };
-        let count = counts.entry(form).or_default();
-        count.0 += 1;
-        count.1 += usize::from(removed.contains(&((*owner).clone(), *rtype)));
-    }
-    let emptied: BTreeSet<Name> =
-        counts.into_iter().filter(|(_, (had, goes))| had == goes).map(|((login, _), _)| login).collect();
-    let belongs = |key: &&Key| form(&key.0).is_some_and(|(login, _)| emptied.contains(&login));
-    removed.iter().filter(belongs).cloned().collect()
-}
-
-/// Puts `keys` of `published` back into `proposed`, where nothing new stands
-/// in their way.
-fn hold(
+/// An alias that stays needs something to lead to.
+fn keep_targets(
     published: &RecordSet,
-    mut proposed: RecordSet,
-    keys: &BTreeSet<Key>,
-    pending: Option<Pending>,
-) -> Verdict {
-    let mut held = Vec::new();
-    let mut taken: BTreeMap<Name, bool> = BTreeMap::new();
-    for rrset in proposed.zones.iter().flat_map(|zone| &zone.rrsets) {
-        *taken.entry(rrset.owner.clone()).or_default() |= rrset.rtype == Rtype::CNAME;
+    proposed: &RecordSet,
+    gone: &BTreeSet<&Key>,
+    staying: &mut BTreeMap<Key, Wait>,
+) {
+    let kept =
+        |alias: &&crate::snapshot::model::Alias| staying.contains_key(&(alias.public.clone(), Rtype::CNAME));
+    let aliases: Vec<_> = published.aliases.iter().filter(kept).collect();
+    if aliases.is_empty() {
+        return;
     }
-    for old in &published.zones {
-        for rrset in &old.rrsets {
-            let key = (rrset.owner.clone(), rrset.rtype);
-            let has_cname = taken.get(&rrset.owner).copied();
-            let conflict = has_cname == Some(true) || (has_cname.is_some() && rrset.rtype == Rtype::CNAME);
-            if keys.contains(&key) && !conflict {
-                zone_like(&mut proposed, old).rrsets.push(rrset.clone());
-                held.push(key);
+    let leads = |rtype: Rtype| matches!(rtype, Rtype::A | Rtype::AAAA | Rtype::CNAME);
+    let offered: BTreeSet<&Name> =
+        keys(proposed).into_iter().filter(|key| leads(key.1)).map(|key| key.0).collect();
+    for alias in aliases {
+        let stays = |rtype: Rtype| staying.contains_key(&(alias.target.clone(), rtype));
+        if offered.contains(&alias.target) || [Rtype::A, Rtype::AAAA, Rtype::CNAME].into_iter().any(stays) {
+            continue;
+        }
+        let Some(wait) = staying.get(&(alias.public.clone(), Rtype::CNAME)).cloned() else { continue };
+        for rtype in [Rtype::A, Rtype::AAAA, Rtype::CNAME] {
+            let key = (alias.target.clone(), rtype);
+            if gone.contains(&key) {
+                staying.insert(key, wait.clone());
             }
         }
     }
-    let owners: BTreeSet<Name> =
-        proposed.zones.iter().flat_map(|zone| &zone.rrsets).map(|rrset| rrset.owner.clone()).collect();
-    for alias in &published.aliases {
-        let key = (alias.public.clone(), Rtype::CNAME);
-        if keys.contains(&key) && owners.contains(&alias.target) && !owners.contains(&alias.public) {
-            proposed.aliases.push(alias.clone());
-            held.push(key);
+}
+
+/// The set that is published: what was read, and what stays.
+fn assemble(
+    published: Side<'_>,
+    mut proposed: RecordSet,
+    provenance: &Provenance,
+    mut staying: BTreeMap<Key, Wait>,
+    circumstances: &Circumstances<'_>,
+) -> Verdict {
+    let ranks = keep::Ranks {
+        old: &|key| published.rank(key).unwrap_or(Rank::Zone),
+        new: &|owner, rtype| {
+            let winner = provenance.entry(owner, rtype).and_then(|entry| entry.winner.as_ref());
+            winner.map_or(Rank::Zone, |winner| winner.rank)
+        },
+    };
+    let keys: BTreeSet<Key> = staying.keys().cloned().collect();
+    let kept = keep::put_back(published.set, &mut proposed, &keys, &ranks);
+    staying.retain(|key, _| kept.keys.contains(key));
+    if circumstances.blocked {
+        for zone in &published.set.zones {
+            keep::zone_like(&mut proposed, zone);
         }
     }
-    let own: BTreeSet<Name> = proposed.own.iter().chain(&published.own).cloned().collect();
-    if !held.is_empty() {
-        proposed.own = own.into_iter().collect();
-    }
-    sort(&mut proposed);
-    held.sort();
-    Verdict { set: proposed, held, pending }
-}
-
-/// The zone of `set` with the apex of `old`, made like it if need be.
-fn zone_like<'a>(set: &'a mut RecordSet, old: &Zone) -> &'a mut Zone {
-    let at = set.zones.iter().position(|zone| zone.apex == old.apex).unwrap_or_else(|| {
-        set.zones.push(Zone { rrsets: Vec::new(), ..old.clone() });
-        set.zones.len() - 1
-    });
-    &mut set.zones[at]
-}
-
-fn sort(set: &mut RecordSet) {
-    set.zones.sort_by(|a, b| a.apex.cmp(&b.apex));
-    for zone in &mut set.zones {
-        zone.rrsets.sort_by(|a, b| (&a.owner, a.rtype).cmp(&(&b.owner, b.rtype)));
-    }
-    set.aliases.sort();
+    keep::own(published.set, &mut proposed, circumstances);
+    keep::sort(&mut proposed);
+    let keys = kept.keys.into_iter().collect();
+    Verdict { set: proposed, kept: keys, displaced: kept.displaced, waits: Waits { removals: staying } }
 }

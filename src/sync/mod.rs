@@ -12,16 +12,26 @@
 //! its last complete listing, a save that fails is told and vetoes nothing,
 //! and equal data is no change: the generation stays, nothing is written.
 
+mod alerts;
+mod asked;
+pub mod clock;
 mod cycle;
+pub mod diff;
 pub mod guard;
 pub mod memory;
 pub mod merge;
+mod operate;
 pub mod persist;
 pub mod policy;
 pub mod provenance;
+mod reading;
+mod show;
 pub mod special;
+mod start;
 pub mod status;
+mod store;
 pub mod watch;
 
 pub use cycle::{Report, Sync, Trigger};
-pub use status::{SourceStatus, State, Status};
+pub use operate::{Operation, Outcome};
+pub use status::{FailureStatus, ListingStatus, SourceStatus, State, Status};

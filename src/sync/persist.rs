@@ -15,21 +15,30 @@
 //! enough to answer; facts that are missing or broken cost provenance and the
 //! last good listings of sources that fail, no answers.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, BufWriter, Write};
+mod directory;
+mod history;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+pub use directory::StateDir;
+pub use history::{Generation, history};
+
+use super::guard::Waits;
 use super::memory::Memory;
+use super::policy::Scope;
 use super::provenance::Provenance;
+use crate::findings::Finding;
 use crate::snapshot::model::RecordSet;
 use crate::sources::facts::Listing;
+use crate::wire::Name;
 
-/// Generations that are kept.
-const KEEP: usize = 5;
 /// The first line of a set's file.
 const SET_MAGIC: &str = "hubdns record set";
 /// The first line of a file of facts.
@@ -111,6 +120,25 @@ pub struct Facts {
     pub memory: Memory,
     /// Where the set comes from.
     pub provenance: Provenance,
+    /// Removals that wait.
+    pub waits: Waits,
+    /// When names were asked for, on the cycles' clock, coarsely.
+    pub asked: BTreeMap<Name, u64>,
+    /// The rollback that is in force.
+    pub pin: Option<Pin>,
+    /// The scope of the configuration that the set was merged under.
+    pub scope: Option<Scope>,
+    /// What was found wrong, with the times when it was first seen.
+    pub findings: Vec<Finding>,
+}
+
+/// A rollback: nothing else is published until an operator accepts it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pin {
+    /// The generation that was rolled back to; it is served under a new number.
+    pub to: u64,
+    /// When, Unix seconds.
+    pub at: u64,
 }
 
 /// A saved set.
@@ -171,7 +199,7 @@ pub fn newest(directory: &Path) -> Loaded {
 }
 
 /// The generations that have a set's file, smallest first.
-fn generations(directory: &Path) -> io::Result<Vec<u64>> {
+pub(super) fn generations(directory: &Path) -> io::Result<Vec<u64>> {
     let mut found = Vec::new();
     for entry in directory.read_dir()? {
         let name = entry?.file_name();
@@ -190,7 +218,8 @@ fn facts_path(directory: &Path, generation: u64) -> PathBuf {
     directory.join(format!("{PREFIX}{generation:08}.facts"))
 }
 
-fn load_set(directory: &Path, generation: u64) -> Result<(Header, RecordSet), PersistError> {
+/// The set of one generation, if its file is whole.
+pub fn load_set(directory: &Path, generation: u64) -> Result<(Header, RecordSet), PersistError> {
     load_file(&set_path(directory, generation), SET_MAGIC, generation)
 }
 
@@ -239,123 +268,7 @@ fn digest(bytes: &[u8]) -> String {
     })
 }
 
-/// The directory that this process saves into.
-#[derive(Debug)]
-pub struct StateDir {
-    path: PathBuf,
-    /// Held until the process ends.
-    _lock: File,
-}
-
-impl StateDir {
-    /// Takes the directory, making it if need be. Fails if it cannot be
-    /// written or another process has it; the daemon then runs without saving.
-    pub fn open(path: &Path) -> Result<Self, PersistError> {
-        fs::create_dir_all(path).map_err(PersistError::io("make", path))?;
-        let lock_path = path.join("lock");
-        let lock = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&lock_path)
-            .map_err(PersistError::io("open", &lock_path))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(PersistError::Locked { path: path.to_owned() }),
-            Err(TryLockError::Error(source)) => return Err(PersistError::io("lock", &lock_path)(source)),
-        }
-        let state = Self { path: path.to_owned(), _lock: lock };
-        state.sweep();
-        Ok(state)
-    }
-
-    /// The directory.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Saves a set with its facts, and forgets the oldest.
-    pub fn save(
-        &self,
-        generation: u64,
-        created: u64,
-        set: &RecordSet,
-        facts: &Facts,
-    ) -> Result<(), PersistError> {
-        // Facts first: a set that appears has its facts beside it.
-        self.save_facts(generation, created, facts)?;
-        self.save_file(&set_path(&self.path, generation), SET_MAGIC, generation, created, set)?;
-        self.prune();
-        Ok(())
-    }
-
-    /// Saves the facts beside a set that is already there.
-    pub fn save_facts(&self, generation: u64, created: u64, facts: &Facts) -> Result<(), PersistError> {
-        self.save_file(&facts_path(&self.path, generation), FACTS_MAGIC, generation, created, facts)
-    }
-
-    fn save_file<T: Serialize>(
-        &self,
-        path: &Path,
-        magic: &str,
-        generation: u64,
-        created: u64,
-        content: &T,
-    ) -> Result<(), PersistError> {
-        let body = postcard::to_stdvec(content).map_err(|error| PersistError::Corrupt {
-            path: path.to_owned(),
-            reason: format!("it cannot be encoded: {error}"),
-        })?;
-        let header = Header {
-            format: FORMAT,
-            generation,
-            created,
-            origin: concat!("hubdns ", env!("CARGO_PKG_VERSION")).to_owned(),
-            sha256: digest(&body),
-            length: body.len() as u64,
-        };
-        self.write(path, |out| {
-            writeln!(out, "{magic}")?;
-            serde_json::to_writer(&mut *out, &header)?;
-            out.write_all(b"\n")?;
-            out.write_all(&body)
-        })
-    }
-
-    fn write(
-        &self,
-        path: &Path,
-        content: impl FnOnce(&mut BufWriter<&File>) -> io::Result<()>,
-    ) -> Result<(), PersistError> {
-        let io = |what| PersistError::io(what, path);
-        let file =
-            tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(&self.path).map_err(io("create"))?;
-        let mut out = BufWriter::new(file.as_file());
-        content(&mut out).and_then(|()| out.flush()).map_err(io("write"))?;
-        drop(out);
-        // Load-bearing: without it a crash may leave the new name with old or no bytes.
-        file.as_file().sync_all().map_err(io("sync"))?;
-        file.persist(path).map_err(|error| io("rename")(error.error))?;
-        // The rename itself is durable only once the directory is.
-        File::open(&self.path).and_then(|directory| directory.sync_all()).map_err(io("sync the directory of"))
-    }
-
-    /// Removes all but the newest generations. What cannot be removed stays.
-    fn prune(&self) {
-        let Ok(generations) = generations(&self.path) else { return };
-        for generation in generations.iter().rev().skip(KEEP) {
-            let _ = fs::remove_file(set_path(&self.path, *generation));
-            let _ = fs::remove_file(facts_path(&self.path, *generation));
-        }
-    }
-
-    /// Removes temporary files of a process that was killed while it wrote.
-    fn sweep(&self) {
-        let Ok(entries) = self.path.read_dir() else { return };
-        for entry in entries.flatten() {
-            if entry.file_name().as_encoded_bytes().starts_with(TEMPORARY.as_bytes()) {
-                let _ = fs::remove_file(entry.path());
-            }
-        }
-    }
+/// The highest generation that any file name under `directory` tells.
+pub fn highest(directory: &Path) -> u64 {
+    generations(directory).ok().and_then(|found| found.last().copied()).unwrap_or(0)
 }

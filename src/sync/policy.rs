@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 
 use crate::config::{AnswerMode, Config, OwnMissing};
 use crate::snapshot::model::AnswerOptions;
@@ -32,7 +33,38 @@ pub struct Policy {
     pub allowed_prefixes: Vec<IpNet>,
 }
 
+/// What of the configuration decides which names count at all.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scope {
+    suffixes: Vec<Name>,
+    zones: Vec<Name>,
+    own_registries: Vec<Name>,
+    vnets: Vec<String>,
+    allowed_prefixes: Vec<IpNet>,
+}
+
+impl Scope {
+    /// Suffixes and zones of `before` that do not count any more.
+    pub(super) fn dropped_since(&self, before: &Self) -> Vec<Name> {
+        let gone = |old: &[Name], new: &[Name]| -> Vec<Name> {
+            old.iter().filter(|name| !new.contains(name)).cloned().collect()
+        };
+        [gone(&before.suffixes, &self.suffixes), gone(&before.zones, &self.zones)].concat()
+    }
+}
+
 impl Policy {
+    /// Its scope, to be compared with that of another configuration.
+    pub(super) fn scope(&self) -> Scope {
+        Scope {
+            suffixes: self.suffixes.clone(),
+            zones: self.zones.clone(),
+            own_registries: self.own_registries.clone(),
+            vnets: self.vnets.clone(),
+            allowed_prefixes: self.allowed_prefixes.clone(),
+        }
+    }
+
     /// Takes the merge's settings from `config`.
     pub fn new(config: &Config) -> Self {
         Self {

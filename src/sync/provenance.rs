@@ -3,6 +3,7 @@
 //! Kept beside the record set and not in it: the set is what is answered and
 //! compared, and a new time of reading is no change of it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -193,10 +194,25 @@ impl Provenance {
         self.listings.get(sighting.listing as usize)
     }
 
-    /// Takes over from `previous` what the guard holds back.
-    pub(super) fn hold_back(&mut self, previous: &Self, keys: &[(Name, Rtype)]) {
+    /// Takes over from `previous` what the guard keeps. What was read in its
+    /// place, `displaced`, becomes an alternative.
+    pub(super) fn hold_back(
+        &mut self,
+        previous: &Self,
+        kept: &[(Name, Rtype)],
+        displaced: &BTreeMap<(Name, Rtype), Vec<Box<[u8]>>>,
+    ) {
+        for ((owner, rtype), rdatas) in displaced {
+            let Some(entry) = self.place(owner, *rtype).ok().and_then(|at| self.entries.get_mut(at)) else {
+                continue;
+            };
+            if let Some(sighting) = entry.winner.take() {
+                let lost = Alternative { sighting, rdatas: rdatas.clone(), reason: Reason::LowerPriority };
+                entry.alternatives.insert(0, lost);
+            }
+        }
         let mut fresh = Vec::new();
-        for (owner, rtype) in keys {
+        for (owner, rtype) in kept {
             let winner = previous.entry(owner, *rtype).and_then(|entry| entry.winner.as_ref());
             let winner = winner.map(|sighting| {
                 let mut sighting = sighting.clone();

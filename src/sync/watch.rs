@@ -1,5 +1,5 @@
-//! The thread that runs the cycles: when a file changes, when asked, and
-//! again after a failure.
+//! The thread that runs the cycles: when a file changes, when a source has
+//! news, when asked, when a grace time ends, and again after a failure.
 //!
 //! The watcher looks at directories, so that a file renamed over another is
 //! seen, and only wakes the thread; whether anything changed is told by the
@@ -10,9 +10,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -20,7 +20,9 @@ use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use tracing::warn;
 
 use super::cycle::{Report, Sync, Trigger};
+use super::operate::{Operation, Outcome};
 use crate::config::Config;
+use crate::sources::Changed;
 
 /// After an event, wait until files have been quiet for this long, ...
 const QUIET: Duration = Duration::from_millis(200);
@@ -45,15 +47,29 @@ pub enum Command {
         /// Who waits for it.
         done: Option<Sender<Report>>,
     },
-    /// Read all sources now.
+    /// Read all sources now. The report is that of the cycle that has the
+    /// news of sources that read in the background, if there are such.
     ReadNow {
         /// Who waits for it.
         done: Option<Sender<Report>>,
+    },
+    /// An operator has decided something.
+    Operate {
+        /// What.
+        operation: Operation,
+        /// Who waits for the outcome.
+        done: Sender<Result<Outcome, String>>,
     },
     /// Files may have changed; sent by the watcher.
     Changed,
     /// A source that reads in the background has news.
     News,
+    /// Sources that read in the background have read everything, as
+    /// [`Command::ReadNow`] asked them.
+    Refreshed {
+        /// Who waits for it.
+        done: Option<Sender<Report>>,
+    },
     /// End the thread after the cycle that runs.
     Stop,
 }
@@ -81,10 +97,11 @@ impl Handle {
 /// Starts the thread `sync`. It reads all sources at once and then on demand.
 pub fn spawn(sync: Sync) -> io::Result<Handle> {
     let (commands, receiver) = channel();
-    let waker = Waker { commands: commands.clone(), pending: Arc::default(), news: Arc::default() };
+    let waker = Waker { commands: commands.clone(), pending: Arc::default() };
+    let news = News { commands: commands.clone(), pending: Arc::default() };
     let thread = std::thread::Builder::new()
         .name("sync".to_owned())
-        .spawn(move || Loop::new(sync, waker).run(&receiver))?;
+        .spawn(move || Loop::new(sync, waker, news).run(&receiver))?;
     Ok(Handle { commands, thread })
 }
 
@@ -94,17 +111,9 @@ pub fn spawn(sync: Sync) -> io::Result<Handle> {
 struct Waker {
     commands: Sender<Command>,
     pending: Arc<AtomicBool>,
-    news: Arc<AtomicBool>,
 }
 
 impl Waker {
-    /// The same for news of sources.
-    fn tell_news(&self) {
-        if !self.news.swap(true, Ordering::AcqRel) {
-            let _ = self.commands.send(Command::News);
-        }
-    }
-
     fn wake(&self) {
         if !self.pending.swap(true, Ordering::AcqRel) {
             let _ = self.commands.send(Command::Changed);
@@ -112,42 +121,116 @@ impl Waker {
     }
 }
 
+/// Tells the thread that a source has news. At most one such command waits.
+#[derive(Clone, Debug)]
+struct News {
+    commands: Sender<Command>,
+    pending: Arc<AtomicBool>,
+}
+
+impl News {
+    fn tell(&self) {
+        if !self.pending.swap(true, Ordering::AcqRel) {
+            let _ = self.commands.send(Command::News);
+        }
+    }
+}
+
 struct Loop {
     sync: Sync,
     waker: Waker,
+    news: News,
+    commands: Sender<Command>,
     watcher: Option<RecommendedWatcher>,
     watched: BTreeSet<PathBuf>,
     prints: Vec<Print>,
     last_cycle: Instant,
+    /// After that time from the last cycle on a removal may take effect.
+    due: Option<Duration>,
 }
 
 impl Loop {
-    fn new(sync: Sync, waker: Waker) -> Self {
-        let (watched, prints) = (BTreeSet::new(), Vec::new());
-        Self { sync, waker, watcher: None, watched, prints, last_cycle: Instant::now() }
+    fn new(sync: Sync, waker: Waker, news: News) -> Self {
+        let waker_commands = waker.commands.clone();
+        Self {
+            sync,
+            waker,
+            news,
+            commands: waker_commands,
+            watcher: None,
+            watched: BTreeSet::new(),
+            prints: Vec::new(),
+            last_cycle: Instant::now(),
+            due: None,
+        }
     }
 
     fn run(mut self, commands: &Receiver<Command>) {
-        let waker = self.waker.clone();
-        self.sync.begin(Arc::new(move || waker.tell_news()));
+        let news = self.news.clone();
+        self.sync.start_sources(Arc::new(move || news.tell()));
         self.cycle(|sync| sync.cycle(Trigger::Routine));
         loop {
             let wait = if self.watcher.is_some() { POLL_WATCHED } else { POLL };
-            match commands.recv_timeout(wait.min(self.until_retry())) {
-                Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => return,
-                Ok(Command::Reload { config, done }) => self.answer(done, |sync| sync.reconfigure(&config)),
-                Ok(Command::ReadNow { done }) => self.answer(done, |sync| sync.cycle(Trigger::Routine)),
-                Ok(Command::News) => {
-                    self.waker.news.store(false, Ordering::Release);
-                    drop(self.cycle(|sync| sync.cycle(Trigger::Routine)));
+            match commands.recv_timeout(wait.min(self.until_due())) {
+                Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => {
+                    self.sync.finish();
+                    return;
                 }
+                Ok(Command::Reload { config, done }) => self.answer(done, |sync| sync.reconfigure(&config)),
+                Ok(Command::ReadNow { done }) => self.read_now(done),
+                Ok(Command::Operate { operation, done }) => self.operate(&operation, &done),
+                Ok(Command::News) => {
+                    // Before reading: news of what is read meanwhile is told again.
+                    self.news.pending.store(false, Ordering::Release);
+                    self.cycle(|sync| sync.cycle(Trigger::Routine));
+                }
+                Ok(Command::Refreshed { done }) => self.answer(done, |sync| sync.cycle(Trigger::Routine)),
                 Ok(Command::Changed) => {
                     self.settle();
                     self.look();
                 }
-                Err(RecvTimeoutError::Timeout) => self.look(),
+                Err(RecvTimeoutError::Timeout) => {
+                    self.sync.collect_asked();
+                    self.look();
+                }
             }
         }
+    }
+
+    /// Reads files now, and has sources read that do so in the background; the
+    /// last of these to end gives the command for the cycle that is waited for.
+    fn read_now(&mut self, done: Option<Sender<Report>>) {
+        // One more than there are sources: the sum is known below.
+        let left = Arc::new(AtomicUsize::new(usize::MAX));
+        let waiting = Arc::new(Mutex::new(Some(done)));
+        let finish = {
+            let (left, waiting, commands) = (Arc::clone(&left), Arc::clone(&waiting), self.commands.clone());
+            move |ended: usize| {
+                if left.fetch_sub(ended, Ordering::AcqRel) == ended
+                    && let Some(done) = waiting.lock().unwrap_or_else(PoisonError::into_inner).take()
+                {
+                    let _ = commands.send(Command::Refreshed { done });
+                }
+            }
+        };
+        let one = finish.clone();
+        let reading = self.sync.refresh(&(Arc::new(move || one(1)) as Changed));
+        finish(usize::MAX - reading);
+    }
+
+    fn operate(&mut self, operation: &Operation, done: &Sender<Result<Outcome, String>>) {
+        let mut outcome = None;
+        let prints = self.prints.clone();
+        self.cycle(|sync| {
+            outcome = Some(sync.operate(operation));
+            Report::default()
+        });
+        let outcome = outcome.unwrap_or_else(|| Err("it was not tried".to_owned()));
+        if outcome.is_err() || !matches!(operation, Operation::Accept(_)) {
+            // Nothing was read: a change of files is still to be seen.
+            self.prints = prints;
+        }
+        let _ = done.send(outcome);
     }
 
     /// Waits until the watched files are quiet.
@@ -165,15 +248,19 @@ impl Loop {
         self.waker.pending.store(false, Ordering::Release);
     }
 
-    /// Runs a cycle if files changed or a retry is due.
+    /// Runs a cycle if files changed, a grace time ended or a retry is due.
     fn look(&mut self) {
-        if self.fingerprints() != self.prints || self.until_retry().is_zero() {
+        if self.fingerprints() != self.prints || self.until_due().is_zero() {
             self.cycle(|sync| sync.cycle(Trigger::Routine));
         }
     }
 
-    fn until_retry(&self) -> Duration {
-        if self.sync.wants_retry() { RETRY.saturating_sub(self.last_cycle.elapsed()) } else { RETRY }
+    /// The time until a cycle is due though nothing changes.
+    fn until_due(&self) -> Duration {
+        let since = self.last_cycle.elapsed();
+        let retry = if self.sync.wants_retry() { RETRY.saturating_sub(since) } else { RETRY };
+        // A moment that was still ahead after the last cycle and has come is past now.
+        self.due.map_or(retry, |due| retry.min(due.saturating_sub(since)))
     }
 
     fn answer(&mut self, done: Option<Sender<Report>>, work: impl FnOnce(&mut Sync) -> Report) {
@@ -188,6 +275,7 @@ impl Loop {
         self.prints = self.fingerprints();
         let report = work(&mut self.sync);
         self.last_cycle = Instant::now();
+        self.due = self.sync.due_in();
         // Reading may have found more files (`$INCLUDE`), a reload other ones.
         let paths = self.paths();
         let before = std::mem::take(&mut self.prints);

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
+use hubdns::metrics::azure::AzureMetrics;
 use hubdns::sources::{Changed, ReadRecords as _, open_reusing};
 use tokio::sync::mpsc::unbounded_channel;
 
@@ -15,7 +16,12 @@ const PATIENCE: Duration = Duration::from_secs(60);
 fn counter() -> (Arc<AtomicUsize>, Changed) {
     let count = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&count);
-    (count, Arc::new(move || drop(counted.fetch_add(1, Ordering::SeqCst))))
+    (
+        count,
+        Arc::new(move || {
+            counted.fetch_add(1, Ordering::SeqCst);
+        }),
+    )
 }
 
 /// Runs `reader` for `seconds` of a clock that stands still.
@@ -102,7 +108,9 @@ fn a_thread_reads_tells_refreshes_and_ends() {
     estate.tell_drop(dropped);
     let source = azure(&estate, BY_ARM);
     let (news, told) = channel();
-    source.start(Arc::new(move || drop(news.send(()))));
+    source.start(Arc::new(move || {
+        let _ = news.send(());
+    }));
     loop {
         told.recv_timeout(PATIENCE).expect("news");
         let reading = source.read().unwrap();
@@ -118,13 +126,17 @@ fn a_thread_reads_tells_refreshes_and_ends() {
             body["value"][0]["properties"]["resolutionPolicy"] = "NxDomainRedirect".into();
         }
     });
-    source.refresh();
+    let (finished, passed) = channel();
+    assert!(source.refresh(Arc::new(move || {
+        let _ = finished.send(());
+    })));
+    passed.recv_timeout(PATIENCE).expect("the pass that was asked for ends");
     told.recv_timeout(PATIENCE).expect("news of the links");
     assert!(facts(&source.read().unwrap()).values().flatten().any(|fact| fact.contains("NxDomainRedirect")));
     // A dropped source ends, also while a request hangs.
     estate.requests();
     estate.fail("", Fault::Hang);
-    source.refresh();
+    source.refresh(Arc::new(|| ()));
     while estate.requests().is_empty() {
         std::thread::yield_now();
     }
@@ -137,11 +149,15 @@ fn a_thread_reads_tells_refreshes_and_ends() {
 fn a_client_that_cannot_be_made_is_told() {
     use hubdns::sources::azure::arm::ArmError;
     use hubdns::sources::azure::http::HttpError;
-    let fail = |_: &Settings, _| Err(ArmError::Http(HttpError::Setup("no such file".to_owned())));
+    let fail = |_: &Settings, _, _: &Arc<AzureMetrics>| {
+        Err(ArmError::Http(HttpError::Setup("no such file".to_owned())))
+    };
     let source = Azure::with_client(settings(""), Arc::new(fail));
     assert_eq!(source.read().unwrap_err().to_string(), "cannot set up HTTPS: no such file");
     let (news, told) = channel();
-    source.start(Arc::new(move || drop(news.send(()))));
+    source.start(Arc::new(move || {
+        let _ = news.send(());
+    }));
     told.recv_timeout(PATIENCE).expect("news");
     let reading = source.read().unwrap();
     assert_eq!(failed(&reading), ["connection"]);

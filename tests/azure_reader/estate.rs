@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 /// What befalls requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub(crate) enum Fault {
     Unauthorized,
     Forbidden,
     NotFound,
@@ -32,7 +32,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    pub const ALL: [Self; 15] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::Unauthorized,
         Self::Forbidden,
         Self::NotFound,
@@ -74,7 +74,7 @@ impl Fault {
 
 /// The estate.
 #[derive(Default)]
-pub struct Estate(Mutex<State>);
+pub(crate) struct Estate(Mutex<State>);
 
 #[derive(Default)]
 struct State {
@@ -92,7 +92,7 @@ struct State {
 
 impl Estate {
     /// The estate of the file.
-    pub fn contoso() -> Arc<Self> {
+    pub(crate) fn contoso() -> Arc<Self> {
         let estate = Self::default();
         let mut state = estate.state();
         for route in file()["routes"].as_array().unwrap() {
@@ -115,39 +115,39 @@ impl Estate {
     }
 
     /// Lets requests fail whose path contains `part`.
-    pub fn fail(&self, part: &str, fault: Fault) {
+    pub(crate) fn fail(&self, part: &str, fault: Fault) {
         self.state().faults.push((part.to_lowercase(), fault));
     }
 
     /// Ends all faults.
-    pub fn heal(&self) {
+    pub(crate) fn heal(&self) {
         self.state().faults.clear();
     }
 
     /// Tells `sender` when nobody uses the estate any more.
-    pub fn tell_drop(&self, sender: std::sync::mpsc::Sender<()>) {
+    pub(crate) fn tell_drop(&self, sender: std::sync::mpsc::Sender<()>) {
         self.state().dropped = Some(sender);
     }
 
     /// The requests since the last call.
-    pub fn requests(&self) -> Vec<String> {
+    pub(crate) fn requests(&self) -> Vec<String> {
         std::mem::take(&mut self.state().requests)
     }
 
     /// Changes every body.
-    pub fn edit(&self, mut edit: impl FnMut(&str, &mut Value)) {
+    pub(crate) fn edit(&self, mut edit: impl FnMut(&str, &mut Value)) {
         for (path, body) in &mut self.state().bodies {
             edit(path, body);
         }
     }
 
     /// Changes the rows of the index.
-    pub fn edit_rows(&self, edit: impl FnOnce(&mut Vec<Value>)) {
+    pub(crate) fn edit_rows(&self, edit: impl FnOnce(&mut Vec<Value>)) {
         edit(&mut self.state().rows);
     }
 
     /// Deletes the resources whose id ends with `end`, and what lies below.
-    pub fn delete(&self, end: &str) {
+    pub(crate) fn delete(&self, end: &str) {
         let end = end.to_lowercase();
         let mut state = self.state();
         state
@@ -161,7 +161,7 @@ impl Estate {
     }
 
     /// Adds `resource` to the listing whose path ends so (before its query).
-    pub fn add(&self, list: &str, resource: Value) {
+    pub(crate) fn add(&self, list: &str, resource: impl Into<Value>) {
         let list = list.to_lowercase();
         let mut state = self.state();
         let (_, body) = state
@@ -169,11 +169,11 @@ impl Estate {
             .iter_mut()
             .find(|(path, _)| path.split('?').next().unwrap().ends_with(&list))
             .unwrap();
-        body["value"].as_array_mut().unwrap().push(resource);
+        body["value"].as_array_mut().unwrap().push(resource.into());
     }
 
     /// Adds the listing at `path`.
-    pub fn add_list(&self, path: &str, values: Vec<Value>) {
+    pub(crate) fn add_list(&self, path: &str, values: &[Value]) {
         self.state().bodies.insert(path.to_lowercase(), json!({ "value": values }));
     }
 
@@ -236,8 +236,8 @@ impl Client for Estate {
         }
         let wanted = path.split('?').next().unwrap().to_lowercase();
         let state = self.state();
-        let values = state.bodies.values().filter_map(|body| body["value"].as_array()).flatten();
-        values.cloned().find(|value| id(value) == wanted).ok_or(ArmError::NotFound)
+        let mut values = state.bodies.values().filter_map(|body| body["value"].as_array()).flatten();
+        values.find(|&value| id(value) == wanted).cloned().ok_or(ArmError::NotFound)
     }
 
     async fn graph(&self, subscriptions: &[String], query: &str) -> Result<List, ArmError> {
@@ -258,12 +258,12 @@ impl Client for Estate {
 }
 
 /// The id of a resource, lower case.
-pub fn id(value: &Value) -> String {
+pub(crate) fn id(value: &Value) -> String {
     value["id"].as_str().unwrap_or_default().to_lowercase()
 }
 
 /// The file.
-pub fn file() -> Value {
+pub(crate) fn file() -> Value {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/azure/composed/contoso-hub.json");
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }

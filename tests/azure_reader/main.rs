@@ -50,7 +50,7 @@ fn reader(estate: &Arc<Estate>) -> Reader {
 /// A source over `estate`.
 fn azure(estate: &Arc<Estate>, more: &str) -> Azure {
     let estate = Arc::downgrade(estate);
-    let connect: Connect = Arc::new(move |_, _| Ok(estate.upgrade().expect("the estate") as _));
+    let connect: Connect = Arc::new(move |_, _, _| Ok(estate.upgrade().expect("the estate") as _));
     Azure::with_client(settings(more), connect)
 }
 
@@ -174,7 +174,7 @@ async fn subscriptions_and_management_groups_can_be_named() {
     let group = format!("management_groups = [\"corp\"]\n{BY_ARM}");
     estate.add_list(
         "/providers/Microsoft.Management/managementGroups/corp/descendants?api-version=2020-05-01",
-        vec![
+        &[
             serde_json::json!({"id": format!("/subscriptions/{WORK}"), "type": "/subscriptions", "name": WORK}),
             serde_json::json!({"id": "/providers/Microsoft.Management/managementGroups/inner", "name": "inner"}),
         ],

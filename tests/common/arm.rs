@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use hubdns::config::CredentialKind;
 use hubdns::metrics::azure::AzureMetrics;
-use hubdns::sources::azure::arm::{Arm, ArmError, Family, Limits, List, YieldTokens};
+use hubdns::sources::azure::arm::{Arm, ArmError, Family, Limits, List, Rate, YieldTokens};
 use hubdns::sources::azure::cloud::Endpoints;
 use hubdns::sources::azure::http::Http;
 use hubdns::sources::azure::identity::{IdentityError, Token};
@@ -29,7 +29,9 @@ pub fn zones(subscription: &str) -> String {
 /// Limits that make no test wait without need.
 pub fn fast() -> Limits {
     let backoff = Duration::from_millis(2);
-    Limits { backoff, max_backoff: backoff, ..Limits::default() }
+    let rate = Rate { burst: 1000, interval: Duration::from_millis(1) };
+    let rates = Limits { reads: rate, record_sets: rate, graph: rate, ..Limits::default() };
+    Limits { backoff, max_backoff: backoff, ..rates }
 }
 
 /// Tokens from the test.
@@ -64,7 +66,8 @@ impl YieldTokens for Tokens {
 
     fn invalidate(&self) {
         let mut state = self.0.lock().expect("no panic");
-        state.now = state.next.clone();
+        let next = state.next.clone();
+        state.now = next;
         state.invalidated += 1;
     }
 }
@@ -92,7 +95,7 @@ impl Rig {
             .build()
             .expect("a client");
         let http = Http { azure: client.clone(), local: client };
-        let state = State { now: FIXED_TOKEN.to_owned(), next: String::new(), invalidated: 0 };
+        let state = State { now: FIXED_TOKEN.to_owned(), next: FIXED_TOKEN.to_owned(), invalidated: 0 };
         let tokens = Arc::new(Tokens(Mutex::new(state)));
         let endpoints = Endpoints {
             authority: azure.url(),
@@ -100,7 +103,7 @@ impl Rig {
             audience: AUDIENCE.to_owned(),
         };
         let yields: Arc<dyn YieldTokens> = tokens.clone();
-        let arm = Arm::with(http, yields, &endpoints, limits, metrics);
+        let arm = Arm::with(http, yields, endpoints, limits, metrics);
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         Self { arm, tokens, runtime: runtime.expect("a runtime") }
     }

@@ -1,7 +1,7 @@
 //! Real DNS software beside the daemon: found, configured in a temporary
 //! directory, started in the foreground on a free loopback port, ended by pid.
 
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -92,7 +92,15 @@ impl Peer {
             }
             assert!(start.elapsed() < PATIENCE, "{} does not answer: {}", program.display(), peer.log());
         }
-        Some(peer)
+        // Servers go on without TCP where another took that port meanwhile.
+        for _ in 0..100 {
+            if TcpStream::connect(address).is_ok() {
+                return Some(peer);
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        eprintln!("{} does not answer by TCP: {}", program.display(), peer.log());
+        None
     }
 
     /// What it wrote to its standard streams.

@@ -4,6 +4,7 @@
 mod decide;
 mod inventory;
 mod response;
+pub mod sync;
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;

@@ -69,6 +69,9 @@ impl State {
                 if report.held_back > 0 {
                     notes.push(format!("{} removals are held back", report.held_back));
                 }
+                if report.pending > 0 {
+                    notes.push(format!("{} removals wait for their grace time", report.pending));
+                }
                 notes
             }
             Err(_) => vec!["sources are still being read".to_owned()],

@@ -50,15 +50,15 @@ pub(super) fn rules(entries: &[Entry], clients: &[IpNet]) -> String {
         "properties": {
             "priority": GROUP_PRIORITY,
             "ruleCollections": [
-                collection("hubdns-registries-network", NETWORK_PRIORITY, network),
-                collection("hubdns-registries-application", APPLICATION_PRIORITY, application),
+                collection("hubdns-registries-network", NETWORK_PRIORITY, &network),
+                collection("hubdns-registries-application", APPLICATION_PRIORITY, &application),
             ],
         },
     });
     text::json(&group)
 }
 
-fn collection(name: &str, priority: u32, rules: Vec<Value>) -> Value {
+fn collection(name: &str, priority: u32, rules: &[Value]) -> Value {
     json!({
         "ruleCollectionType": "FirewallPolicyFilterRuleCollection",
         "name": name,

@@ -1,4 +1,4 @@
-//! `PowerDNS` Recursor: YAML from version 5.1 on, settings and Lua before.
+//! PowerDNS Recursor: YAML from version 5.1 on, settings and Lua before.
 //!
 //! The names go to hubdns with the recursion-desired bit set: what hubdns does
 //! not hold it forwards, and without that bit it refuses to.

@@ -41,7 +41,7 @@ pub(super) fn unbound(plan: &Plan) -> String {
     out.push_str("    # Private zones carry no signatures, and their addresses are private.\n");
     for name in &plan.tops {
         let _ = writeln!(out, "    domain-insecure: \"{name}\"\n    private-domain: \"{name}\"");
-        if name.ends_with(".arpa") {
+        if name.rsplit('.').next() == Some("arpa") {
             // Unbound answers private reverse zones by itself (RFC 6303).
             let _ = writeln!(out, "    local-zone: \"{name}\" nodefault");
         }

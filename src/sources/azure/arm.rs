@@ -182,18 +182,19 @@ struct Shared {
 impl Arm {
     /// A client with the default limits and counters of its own.
     pub fn new(http: Http, identity: Arc<Identity>, endpoints: Endpoints) -> Self {
-        Self::with(http, identity, &endpoints, Limits::default(), Arc::default())
+        Self::with(http, identity, endpoints, Limits::default(), Arc::default())
     }
 
     /// A client with these tokens, limits and counters.
     pub fn with(
         http: Http,
         tokens: Arc<dyn YieldTokens>,
-        endpoints: &Endpoints,
+        endpoints: Endpoints,
         limits: Limits,
         metrics: Arc<AzureMetrics>,
     ) -> Self {
-        let base = endpoints.resource_manager.trim_end_matches('/').to_owned();
+        let mut base = endpoints.resource_manager;
+        base.truncate(base.trim_end_matches('/').len());
         let manager = Url::parse(&base).ok();
         let in_flight = Semaphore::new(limits.in_flight);
         let (budget, refresh) = (Budget::default(), tokio::sync::Mutex::default());

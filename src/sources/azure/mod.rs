@@ -29,7 +29,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tracing::error;
 
-use self::arm::{Arm, ArmError};
+use self::arm::{Arm, ArmError, Limits};
 use self::cloud::Endpoints;
 use self::http::Http;
 use self::identity::Identity;
@@ -38,6 +38,7 @@ use self::read::shared::Shared;
 use super::facts::{Listing, SourceKind};
 use super::{Changed, ReadRecords, Reading, SourceError};
 use crate::config::{Config, Source};
+use crate::metrics::azure::AzureMetrics;
 
 pub use self::client::Client;
 pub use self::read::{PassReport, QUERY, Reader};
@@ -49,19 +50,21 @@ const CONNECTION: &str = "connection";
 const AGAIN: Duration = Duration::from_secs(30);
 
 /// Makes a client: for the daemon (`false`) or for an interactive command.
-pub type Connect = Arc<dyn Fn(&Settings, bool) -> Result<Arc<dyn Client>, ArmError> + Send + Sync>;
+pub type Connect =
+    Arc<dyn Fn(&Settings, bool, &Arc<AzureMetrics>) -> Result<Arc<dyn Client>, ArmError> + Send + Sync>;
 
 /// The live source.
 pub struct Azure {
     settings: Arc<Settings>,
     connect: Connect,
+    metrics: Mutex<Arc<AzureMetrics>>,
     recalled: Mutex<Option<Vec<Listing>>>,
     running: Mutex<Option<Running>>,
 }
 
 /// The thread that reads. It ends when the sender is dropped.
 struct Running {
-    commands: UnboundedSender<()>,
+    commands: UnboundedSender<Changed>,
     shared: Arc<Shared>,
 }
 
@@ -79,8 +82,8 @@ impl Azure {
 
     /// A source whose client `connect` makes.
     pub fn with_client(settings: Settings, connect: Connect) -> Self {
-        let (recalled, running) = (Mutex::default(), Mutex::default());
-        Self { settings: Arc::new(settings), connect, recalled, running }
+        let (metrics, recalled, running) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self { settings: Arc::new(settings), connect, metrics, recalled, running }
     }
 
     /// One pass, waited for. In a thread of its own: the caller may be one of
@@ -91,8 +94,9 @@ impl Azure {
             let settings = Arc::clone(&self.settings);
             let shared: Arc<Shared> = Arc::default();
             let recalled = lock(&self.recalled).clone();
+            let metrics = Arc::clone(&lock(&self.metrics));
             let result = runtime.block_on(async {
-                let client = (self.connect)(&settings, true)?;
+                let client = (self.connect)(&settings, true, &metrics)?;
                 let mut reader =
                     Reader::with_shared(settings, client, recalled.as_deref(), Arc::clone(&shared));
                 reader.pass().await;
@@ -121,7 +125,7 @@ impl ReadRecords for Azure {
 
     fn read(&self) -> Result<Reading, SourceError> {
         match lock(&self.running).as_ref() {
-            Some(running) => return Ok(running.shared.reading()),
+            Some(running) => Ok(running.shared.reading()),
             None => self.read_once(),
         }
     }
@@ -141,6 +145,7 @@ impl ReadRecords for Azure {
         let mut background = Background {
             settings: Arc::clone(&self.settings),
             connect: Arc::clone(&self.connect),
+            metrics: Arc::clone(&lock(&self.metrics)),
             recalled: lock(&self.recalled).take(),
             commands: receiver,
             changed,
@@ -154,10 +159,12 @@ impl ReadRecords for Azure {
         }
     }
 
-    fn refresh(&self) {
-        if let Some(running) = lock(&self.running).as_ref() {
-            let _ = running.commands.send(());
-        }
+    fn refresh(&self, done: Changed) -> bool {
+        lock(&self.running).as_ref().is_some_and(|running| running.commands.send(done).is_ok())
+    }
+
+    fn count_in(&self, metrics: &Arc<AzureMetrics>) {
+        *lock(&self.metrics) = Arc::clone(metrics);
     }
 
     fn watched_paths(&self) -> Vec<PathBuf> {
@@ -174,7 +181,8 @@ struct Background {
     settings: Arc<Settings>,
     connect: Connect,
     recalled: Option<Vec<Listing>>,
-    commands: UnboundedReceiver<()>,
+    metrics: Arc<AzureMetrics>,
+    commands: UnboundedReceiver<Changed>,
     changed: Changed,
     shared: Arc<Shared>,
 }
@@ -202,7 +210,7 @@ impl Background {
     fn read(&mut self) -> Result<(), Problem> {
         let runtime = runtime().map_err(|error| Problem::defect(&error.to_string()))?;
         let result = runtime.block_on(async {
-            let client = (self.connect)(&self.settings, false)?;
+            let client = (self.connect)(&self.settings, false, &self.metrics)?;
             self.shared.tell(CONNECTION, None);
             // After a defect: what was found before it, and what was saved.
             let known = self.known();
@@ -237,7 +245,10 @@ impl Background {
         };
         runtime.block_on(async {
             tokio::select! {
-                command = self.commands.recv() => command.is_some(),
+                command = self.commands.recv() => {
+                    // Whoever asked is told that nothing will come of it.
+                    command.as_ref().inspect(|done| done()).is_some()
+                }
                 () = tokio::time::sleep(AGAIN) => true,
             }
         })
@@ -250,12 +261,17 @@ fn runtime() -> Result<Runtime, SourceError> {
 }
 
 /// The client of Azure's Resource Manager.
-fn connect(settings: &Settings, interactive: bool) -> Result<Arc<dyn Client>, ArmError> {
+fn connect(
+    settings: &Settings,
+    interactive: bool,
+    metrics: &Arc<AzureMetrics>,
+) -> Result<Arc<dyn Client>, ArmError> {
     let source = &settings.source;
     let http = Http::new(source, &settings.upstreams, &settings.own)?;
     let endpoints = Endpoints::new(&source.cloud);
     let identity = Identity::new(source.identity.clone(), endpoints.clone(), http.clone(), interactive);
-    Ok(Arc::new(Arm::new(http, Arc::new(identity), endpoints)))
+    let limits = Limits::default();
+    Ok(Arc::new(Arm::with(http, Arc::new(identity), endpoints, limits, Arc::clone(metrics))))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -124,6 +124,9 @@ fn arm(estate: &Estate, kind: Kind, asked: &Asked, fault: Option<&Fault>) -> Rep
     let mut query = asked.query.clone();
     let mut body: Value = serde_json::from_slice(&asked.body).unwrap_or_default();
     let mark = take_mark(&mut query, &mut body);
+    let is_first = mark.is_none()
+        && !query.to_ascii_lowercase().contains("$skiptoken")
+        && body["options"]["$skipToken"].is_null();
     if !super::estate::pairs(&query).iter().any(|(key, _)| key == "api-version") {
         return arm_error(400, "MissingApiVersionParameter", "The api-version query parameter is required.");
     }
@@ -148,7 +151,7 @@ fn arm(estate: &Estate, kind: Kind, asked: &Asked, fault: Option<&Fault>) -> Rep
         _ => arm_error(405, "MethodNotAllowed", "The method is not allowed."),
     };
     if let Reply::Json { status: 200, body, .. } = &mut reply {
-        page(body, kind, asked, mark.as_deref(), fault);
+        page(body, kind, asked, mark.as_deref(), is_first, fault);
     }
     reply
 }
@@ -169,7 +172,14 @@ fn take_mark(query: &mut String, body: &mut Value) -> Option<String> {
 }
 
 /// Faults of paging, which need to know where a request stands in its list.
-fn page(body: &mut Value, kind: Kind, asked: &Asked, mark: Option<&str>, fault: Option<&Fault>) {
+fn page(
+    body: &mut Value,
+    kind: Kind,
+    asked: &Asked,
+    mark: Option<&str>,
+    is_first: bool,
+    fault: Option<&Fault>,
+) {
     let items = if kind == Kind::Graph { "data" } else { "value" };
     if !body[items].is_array() {
         return;
@@ -184,7 +194,7 @@ fn page(body: &mut Value, kind: Kind, asked: &Asked, mark: Option<&str>, fault: 
             (None, format!("endless-{}", page + 1))
         }
         Some(Fault::CyclicPaging) => (None, "endless-0".to_owned()),
-        Some(Fault::EmptyPageWithNext) if mark.is_none() && !asked.query.contains("$skipToken") => {
+        Some(Fault::EmptyPageWithNext) if is_first => {
             body[items] = json!([]);
             (None, "after-empty".to_owned())
         }
@@ -336,5 +346,8 @@ fn rewrite(body: &mut Value, host: &str) {
     let Some(link) = body.get("nextLink").and_then(Value::as_str) else { return };
     let Some(rest) = link.strip_prefix(PUBLIC_HOST) else { return };
     let rest = rest.strip_prefix(":443").unwrap_or(rest);
+    if !rest.starts_with('/') {
+        return;
+    }
     body["nextLink"] = json!(format!("https://{host}{rest}"));
 }

@@ -240,8 +240,9 @@ mod tests {
         budget.take(&zone, SUBSCRIPTION, &limits, &metrics).await.expect("a short pause");
         assert!(start.elapsed() >= Duration::from_secs(10));
         assert_eq!(metrics.waits(AzureFamily::RecordSets, AzureWait::Throttled), 1);
+        // The first may have come up to a second late, by jitter.
         let rest = take(&budget, &zone, 5).await;
-        assert!(rest >= Duration::from_secs(5), "{rest:?}");
+        assert!(rest >= Duration::from_secs(4), "{rest:?}");
     }
 
     #[tokio::test(start_paused = true)]

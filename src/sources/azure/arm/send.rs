@@ -70,8 +70,8 @@ impl Arm {
         let subscription = subscription(ask.url.path());
         let (mut retries, mut refreshed, mut first_try) = (0, false, None);
         loop {
-            let taken = shared.budget.take(ask.family, &subscription, limits, metrics).await;
-            taken.map_err(|left| ArmError::Throttled { retry_after: Some(left) })?;
+            let may_go = shared.budget.take(ask.family, &subscription, limits, metrics).await;
+            may_go.map_err(|left| ArmError::Throttled { retry_after: Some(left) })?;
             let permit = shared.in_flight.acquire().await;
             let started = Instant::now();
             let first_try = *first_try.get_or_insert(started);

@@ -124,7 +124,11 @@ impl Reader {
             if let Some(problem) = &problem {
                 slot.failed(&self.circumstances(&slot.target, 0), problem);
             }
-            slot.problem.clone_from(&problem);
+            if problem.is_some() {
+                self.retries.insert(scope.to_owned());
+            } else {
+                self.retries.remove(scope);
+            }
             self.slots.insert(scope.to_owned(), slot);
         }
         self.tell(scope, problem);
@@ -140,12 +144,11 @@ impl Reader {
         };
         if !same {
             self.news = true;
-            match &problem {
-                Some(problem) => {
-                    let error = chain(&problem.error());
-                    warn!(scope, error = %crate::events::outside(&error), "azure listing failed");
-                }
-                None => info!(scope, "azure listing recovered"),
+            if let Some(problem) = &problem {
+                let error = chain(&problem.error());
+                warn!(scope, error = %crate::events::outside(&error), "azure listing failed");
+            } else {
+                info!(scope, "azure listing recovered");
             }
         }
         match problem {
@@ -208,7 +211,7 @@ impl Reader {
         let lookups = self.graph.lookups.entry(subscription.to_owned()).or_default();
         lookups.extend(ids.into_iter().filter(|id| !self.graph.looked_up.contains(id)));
         let Some(slot) = self.slots.get_mut(&scope) else { return };
-        if slot.in_flight || slot.is_due || slot.read_at.is_none() {
+        if slot.in_flight || self.due.contains(&scope) || slot.read_at.is_none() {
             // Its end comes by here again.
             return;
         }
@@ -250,10 +253,7 @@ impl Reader {
         }
         // Without knowing what was saved, nothing may be said to be gone
         // before all of it was read once.
-        let sure = self.recalled || found.passed && found.problems.is_empty();
-        if sure && (found.scopes.is_none() || self.news) {
-            found.scopes = Some(self.slots.keys().cloned().collect());
-        }
+        found.is_sure |= self.recalled || found.passed && found.problems.is_empty();
         drop(found);
         if ended && !std::mem::replace(&mut self.ended, true) {
             let PassReport { pass, read, failed, requests, changed } = self.report;

@@ -43,7 +43,7 @@ impl Read {
         let mut differing: BTreeSet<String> = lookups.clone();
         let mut seen = BTreeSet::new();
         for row in rows.unwrap_or_default() {
-            let Ok(Some((key, item))) = self.item(row) else {
+            let Ok((key, item)) = self.item(row) else {
                 return self.list().await;
             };
             seen.insert(key.clone());

@@ -107,7 +107,7 @@ impl Read {
     /// what it said last: it may be a stranger's record in a shared zone.
     pub(super) fn take(&self, value: &Value, fresh: &mut Fresh) {
         match self.item(value) {
-            Ok(Some((key, item))) if !item.facts.is_empty() => {
+            Ok((key, item)) if !item.facts.is_empty() => {
                 fresh.items.insert(key, item);
             }
             Ok(_) => {}
@@ -121,8 +121,8 @@ impl Read {
         }
     }
 
-    /// The resource in `value`; `None` if it is none.
-    pub(super) fn item(&self, value: &Value) -> Result<Option<(String, Item)>, (Option<String>, Problem)> {
+    /// The resource in `value` with its key; an error with the key if that is told.
+    pub(super) fn item(&self, value: &Value) -> Result<(String, Item), (Option<String>, Problem)> {
         let id = Fields::of(value).and_then(|fields| fields.id());
         let Some(id) = id else {
             return Err((None, Problem::resource(&self.target.scope, "a resource has no id")));
@@ -136,7 +136,7 @@ impl Read {
         });
         // Azure's order is not always the same.
         facts.sort_by_cached_key(|fact| fact.origin.to_ascii_lowercase());
-        Ok(Some((id.lower, Item { id: id.text, mark: mark(value), facts, asked: 0 })))
+        Ok((id.lower, Item { id: id.text, mark: mark(value), facts, asked: 0 }))
     }
 
     /// Asks for resources by name, those first that were not asked for the
@@ -158,7 +158,7 @@ impl Read {
             fresh.requests += 1;
             let problem = match answer {
                 Ok(value) => match self.item(&value) {
-                    Ok(Some((found, item))) if found == key => {
+                    Ok((found, item)) if found == key => {
                         unsettled.remove(&key);
                         fresh.items.insert(key, item);
                         continue;
@@ -213,7 +213,8 @@ fn mark(value: &Value) -> String {
     let mut mark = fields.text("etag").ok().flatten().unwrap_or_default().to_owned();
     for key in ["numberofrecordsets", "numberofvirtualnetworklinks"] {
         if let Ok(Some(number)) = fields.number::<u64>(key) {
-            mark.push_str(&format!(" {number}"));
+            mark.push(' ');
+            mark.push_str(&number.to_string());
         }
     }
     mark

@@ -91,6 +91,10 @@ pub struct Reader {
     started: Instant,
     /// What is still to be read before the pass has ended.
     open: BTreeSet<String>,
+    /// To be read as soon as nothing is in flight for it.
+    due: BTreeSet<String>,
+    /// What failed and is read again sooner than the rest.
+    retries: BTreeSet<String>,
     /// Whether the pass has ended.
     ended: bool,
     /// Whether it is known which listings were saved.
@@ -151,6 +155,8 @@ impl Reader {
             report: PassReport::default(),
             started: Instant::now(),
             open: BTreeSet::new(),
+            due: BTreeSet::new(),
+            retries: BTreeSet::new(),
             ended: false,
             recalled: recalled.is_some(),
             everything: false,
@@ -158,7 +164,7 @@ impl Reader {
             settings,
         };
         for root in subscriptions::roots(&reader.settings.source) {
-            reader.slots.insert(root.scope.clone(), Slot::new(root, listing::Items::new()));
+            reader.add(root, listing::Items::new());
         }
         reader.plan(&saved);
         reader
@@ -194,12 +200,8 @@ impl Reader {
             .filter(|(_, slot)| !slot.in_flight && slot.wants(&self.circumstances(&slot.target, slow)))
             .map(|(scope, _)| scope.clone())
             .collect();
-        for scope in due {
-            if let Some(slot) = self.slots.get_mut(&scope) {
-                slot.is_due = true;
-                self.open.insert(scope);
-            }
-        }
+        self.due.extend(due);
+        self.open.extend(self.due.iter().cloned());
         self.launch();
     }
 
@@ -250,10 +252,10 @@ impl Reader {
         for scope in gone {
             self.slots.remove(&scope);
             self.open.remove(&scope);
+            self.due.remove(&scope);
+            self.retries.remove(&scope);
+            self.shared.lock().forget(&scope);
             self.news = true;
-            let mut found = self.shared.lock();
-            found.listings.remove(&scope);
-            found.problems.remove(&scope);
         }
     }
 
@@ -263,6 +265,8 @@ impl Reader {
             if self.report.pass > 0 {
                 self.open.insert(scope.clone());
             }
+            self.due.insert(scope.clone());
+            self.shared.lock().exists(&scope);
             self.slots.insert(scope, Slot::new(target, held));
         }
     }
@@ -270,15 +274,11 @@ impl Reader {
     /// Starts what is due.
     fn launch(&mut self) {
         let by_graph = self.asks_graph();
-        let due: Vec<String> = self
-            .slots
-            .iter()
-            .filter(|(_, slot)| slot.is_due && !slot.in_flight)
-            .map(|(scope, _)| scope.clone())
-            .collect();
-        for scope in due {
+        for scope in std::mem::take(&mut self.due) {
             let Some(slot) = self.slots.get_mut(&scope) else { continue };
-            slot.is_due = false;
+            if slot.in_flight {
+                continue;
+            }
             slot.in_flight = true;
             if slot.target.kind == Kind::Interfaces && by_graph {
                 self.graph.waiting.insert(slot.target.subscription.clone());

@@ -17,10 +17,26 @@ pub(super) struct Found {
     pub(super) listings: BTreeMap<String, Listing>,
     /// What was not read, by scope.
     pub(super) problems: BTreeMap<String, Problem>,
-    /// The scopes that exist, once that is known.
-    pub(super) scopes: Option<BTreeSet<String>>,
+    /// The scopes that are known to exist, ...
+    scopes: BTreeSet<String>,
+    /// ... and whether there are no others.
+    pub(super) is_sure: bool,
     /// Whether the first pass has ended.
     pub(super) passed: bool,
+}
+
+impl Found {
+    /// Notes that there is such a listing.
+    pub(super) fn exists(&mut self, scope: &str) {
+        self.scopes.insert(scope.to_owned());
+    }
+
+    /// Forgets a listing that is gone.
+    pub(super) fn forget(&mut self, scope: &str) {
+        self.scopes.remove(scope);
+        self.listings.remove(scope);
+        self.problems.remove(scope);
+    }
 }
 
 impl Shared {
@@ -37,7 +53,7 @@ impl Shared {
             // With failures alone there is something to tell already.
             is_pending: !found.passed && (failures.is_empty() || !found.listings.is_empty()),
             failures,
-            scopes: found.scopes.clone(),
+            scopes: found.is_sure.then(|| found.scopes.clone()),
         }
     }
 

@@ -29,11 +29,7 @@ pub(super) struct Slot {
     pub(super) items: Arc<Items>,
     /// When this reader read it last, Unix seconds.
     pub(super) read_at: Option<u64>,
-    /// Why it, or part of it, could not be read the last time.
-    pub(super) problem: Option<Problem>,
     pub(super) in_flight: bool,
-    /// To be read as soon as nothing is in flight for it.
-    pub(super) is_due: bool,
     /// Not before this: the limits.
     not_before: Option<Instant>,
     /// After a failure.
@@ -60,15 +56,13 @@ pub(super) struct Circumstances<'a> {
 }
 
 impl Slot {
-    /// A listing that is due; `items` are what was saved of it.
+    /// A listing; `items` are what was saved of it.
     pub(super) fn new(target: Target, items: Items) -> Self {
         Self {
             target: Arc::new(target),
             items: Arc::new(items),
             read_at: None,
-            problem: None,
             in_flight: false,
-            is_due: true,
             not_before: None,
             retry_at: None,
             failures: 0,

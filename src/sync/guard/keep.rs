@@ -1,0 +1,192 @@
+//! Puts what stays back into what was read.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Circumstances, Key};
+use crate::snapshot::model::{RecordSet, Rrset, Variant, Zone};
+use crate::sources::registry_name::{RegistryName, private_zone};
+use crate::sync::provenance::Rank;
+use crate::wire::{Name, Rtype};
+
+/// How good what is published and what was read are.
+pub(super) struct Ranks<'a> {
+    pub(super) old: &'a dyn Fn(&Key) -> Rank,
+    pub(super) new: &'a dyn Fn(&Name, Rtype) -> Rank,
+}
+
+/// What became of it.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    pub(super) keys: BTreeSet<Key>,
+    pub(super) displaced: BTreeMap<Key, Vec<Box<[u8]>>>,
+}
+
+/// Puts `keys` of `published` back into `proposed`. Where a CNAME and other
+/// data would meet, the better rank stays; of equals what was read.
+pub(super) fn put_back(
+    published: &RecordSet,
+    proposed: &mut RecordSet,
+    keys: &BTreeSet<Key>,
+    ranks: &Ranks<'_>,
+) -> Kept {
+    let mut kept = Kept::default();
+    if keys.is_empty() {
+        return kept;
+    }
+    let mut by_owner: BTreeMap<&Name, Vec<Rtype>> = BTreeMap::new();
+    for (owner, rtype) in keys {
+        by_owner.entry(owner).or_default().push(*rtype);
+    }
+    let mut offered: BTreeMap<Name, Vec<Rtype>> = BTreeMap::new();
+    for (owner, rtype) in super::keys(proposed) {
+        if by_owner.contains_key(owner) {
+            offered.entry(owner.clone()).or_default().push(rtype);
+        }
+    }
+    let mut away: BTreeSet<Key> = BTreeSet::new();
+    for (owner, types) in by_owner {
+        let new = offered.remove(owner).unwrap_or_default();
+        let key = |rtype: &Rtype| (owner.clone(), *rtype);
+        let stays_as_cname = types.contains(&Rtype::CNAME);
+        let others = || new.iter().filter(|rtype| !types.contains(rtype));
+        let meets: Vec<Rtype> =
+            others().filter(|rtype| stays_as_cname || **rtype == Rtype::CNAME).copied().collect();
+        let best_old = types.iter().map(|rtype| (ranks.old)(&key(rtype))).min();
+        let best_new = meets.iter().map(|rtype| (ranks.new)(owner, *rtype)).min();
+        if best_new.is_some() && best_new <= best_old {
+            continue;
+        }
+        away.extend(meets.iter().map(key));
+        away.extend(types.iter().filter(|rtype| new.contains(rtype)).map(key));
+        kept.keys.extend(types.iter().map(key));
+    }
+    remove(proposed, &away, &mut kept.displaced);
+    restore(published, proposed, &kept.keys);
+    kept
+}
+
+fn remove(set: &mut RecordSet, away: &BTreeSet<Key>, removed: &mut BTreeMap<Key, Vec<Box<[u8]>>>) {
+    if away.is_empty() {
+        return;
+    }
+    for zone in &mut set.zones {
+        zone.rrsets.retain(|rrset| {
+            let key = (rrset.owner.clone(), rrset.rtype);
+            let goes = away.contains(&key);
+            if goes {
+                removed.insert(key, rrset.rdatas.clone());
+            }
+            !goes
+        });
+    }
+    set.aliases.retain(|alias| {
+        let key = (alias.public.clone(), Rtype::CNAME);
+        let goes = away.contains(&key);
+        if goes {
+            removed.insert(key, vec![alias.target.as_wire().into()]);
+        }
+        !goes
+    });
+}
+
+fn restore(published: &RecordSet, proposed: &mut RecordSet, keys: &BTreeSet<Key>) {
+    let views = Views { places: places(published, proposed) };
+    for old in &published.zones {
+        for rrset in &old.rrsets {
+            if keys.contains(&(rrset.owner.clone(), rrset.rtype)) {
+                let rrset = views.translate(rrset);
+                zone_like(proposed, old).rrsets.push(rrset);
+            }
+        }
+    }
+    let aliases = published.aliases.iter();
+    let kept = aliases.filter(|alias| keys.contains(&(alias.public.clone(), Rtype::CNAME)));
+    proposed.aliases.extend(kept.cloned());
+}
+
+/// Views are numbered anew by each configuration; their names stay.
+struct Views {
+    /// The new number of each old view, if it still exists.
+    places: Vec<Option<u8>>,
+}
+
+fn places(old: &RecordSet, new: &RecordSet) -> Vec<Option<u8>> {
+    let place = |name: &str| {
+        let at = new.views.iter().position(|view| view.name == name)?;
+        u8::try_from(at + 1).ok()
+    };
+    old.views.iter().map(|view| place(&view.name)).collect()
+}
+
+impl Views {
+    fn translate(&self, rrset: &Rrset) -> Rrset {
+        let variant = |variant: &Variant| {
+            let at = usize::from(variant.view).checked_sub(1)?;
+            let view = self.places.get(at).copied().flatten()?;
+            Some(Variant { view, rdatas: variant.rdatas.clone() })
+        };
+        let mut variants: Vec<Variant> = rrset.variants.iter().filter_map(variant).collect();
+        variants.sort_by_key(|variant| variant.view);
+        Rrset {
+            owner: rrset.owner.clone(),
+            rtype: rrset.rtype,
+            ttl: rrset.ttl,
+            rdatas: rrset.rdatas.clone(),
+            variants,
+        }
+    }
+}
+
+/// The zone of `set` with the apex of `old`, made like it if need be.
+pub(super) fn zone_like<'a>(set: &'a mut RecordSet, old: &Zone) -> &'a mut Zone {
+    let at = set.zones.iter().position(|zone| zone.apex == old.apex).unwrap_or_else(|| {
+        set.zones.push(Zone {
+            apex: old.apex.clone(),
+            soa: old.soa.clone(),
+            policy: old.policy,
+            rrsets: Vec::new(),
+        });
+        set.zones.len() - 1
+    });
+    &mut set.zones[at]
+}
+
+/// What is ours stays ours, unless an operator says otherwise, here or in the
+/// configuration.
+pub(super) fn own(published: &RecordSet, proposed: &mut RecordSet, circumstances: &Circumstances<'_>) {
+    let stays = |name: &&Name| {
+        !circumstances.forgotten.contains(*name)
+            && RegistryName::from_public(name, circumstances.suffixes).is_some()
+            && !proposed.own.contains(name)
+    };
+    // On a reload the configuration speaks; the merge remembers the rest.
+    if circumstances.reloaded || circumstances.rescoped {
+        return;
+    }
+    let missing: Vec<Name> = published.own.iter().filter(stays).cloned().collect();
+    if missing.is_empty() {
+        return;
+    }
+    // Names of ours that are missing are denied with the SOA of their zone.
+    let denies = |zone: &&Zone| {
+        let below = |suffix: &&Name| private_zone(suffix).as_ref() == Some(&zone.apex);
+        circumstances
+            .suffixes
+            .iter()
+            .find(below)
+            .is_some_and(|suffix| missing.iter().any(|name| name.is_at_or_below(suffix)))
+    };
+    for zone in published.zones.iter().filter(denies) {
+        zone_like(proposed, zone);
+    }
+    proposed.own.extend(missing);
+    proposed.own.sort();
+}
+
+pub(super) fn sort(set: &mut RecordSet) {
+    set.zones.sort_by(|a, b| a.apex.cmp(&b.apex));
+    for zone in &mut set.zones {
+        zone.rrsets.sort_by(|a, b| (&a.owner, a.rtype).cmp(&(&b.owner, b.rtype)));
+    }
+    set.aliases.sort();
+}
