@@ -41,6 +41,7 @@
 //! | [`forward`] | rules, response cache, coalescing, upstream exchanges |
 //! | [`sources`] | where records come from: facts in complete listings |
 //! | [`sync`] | merge, guard, build, persist, publish |
+//! | [`findings`] | what is wrong with the estate, and since when; pure |
 //! | [`config`] | file text, validation, validated settings |
 //! | [`metrics`], [`events`] | every metric; every operator event |
 //! | [`admin`] | `/metrics`, `/livez`, `/readyz`, the control socket |

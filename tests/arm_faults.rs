@@ -227,7 +227,7 @@ fn a_token_never_goes_to_another_host() {
         other.url(),
         format!("https://localhost:{port}"),
         format!("http://127.0.0.1:{port}"),
-        "https://management.azure.com.example.org".to_owned(),
+        format!("https://127.0.0.2:{port}"),
     ];
     for host in hosts {
         let azure = Azure::start();

@@ -19,6 +19,12 @@ fn table_of_keys_is_that_of_the_code() {
 }
 
 #[test]
+fn table_of_findings_is_that_of_the_code() {
+    let table = hubdns::findings::codes_table();
+    assert!(readme().contains(&table), "README.md lacks this table:\n{table}");
+}
+
+#[test]
 fn files_that_it_names_exist() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     for file in [

@@ -174,8 +174,14 @@ fn the_contoso_estate_gives_what_is_expected() {
     );
     let apexes: Vec<String> = state.set.zones.iter().map(|zone| zone.apex.to_string()).collect();
     assert_eq!(apexes.len(), 2, "{apexes:?}");
-    let codes: Vec<&str> = state.findings.iter().map(|finding| finding.code.label()).collect();
-    assert_eq!(codes, ["connection-pending"]);
+    let mut found: Vec<(&str, &str)> =
+        state.findings.iter().map(|finding| (finding.code.label(), finding.name.as_str())).collect();
+    found.sort_unstable();
+    let wanted = expected["findings"].as_array().unwrap().iter();
+    let mut wanted: Vec<_> =
+        wanted.map(|f| (f["code"].as_str().unwrap(), f["name"].as_str().unwrap())).collect();
+    wanted.sort_unstable();
+    assert_eq!(found, wanted);
 }
 
 #[test]

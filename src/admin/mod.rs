@@ -1,5 +1,5 @@
-//! HTTP for operators: `/metrics`, `/livez`, `/readyz` and a status page on
-//! the admin listeners, records and explanations on the control socket.
+//! HTTP for operators: `/metrics`, `/livez`, `/readyz`, findings and a status
+//! page on the admin listeners, records and explanations on the control socket.
 //!
 //! It knows the daemon by the [`Control`] trait alone and runs on the
 //! `control` runtime, so a slow scrape or a large listing never delays a
@@ -25,7 +25,7 @@ pub use control_socket::{ControlSocket, ControlSocketError};
 use crate::metrics::admin::AdminCounters;
 use inventory::Inventory;
 use view::sync::{GenerationRow, SyncDiff, SyncDone, SyncStatus};
-use view::{Explanation, RecordRow, Status};
+use view::{Explanation, FindingRow, RecordRow, Status};
 
 /// Where Azure's load balancers probe from: admitted to `/livez` and `/readyz`.
 pub const AZURE_PROBE: IpAddr = IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16));
@@ -50,6 +50,9 @@ pub trait Control: Send + Sync + 'static {
 
     /// Everything that is served, of one generation.
     fn inventory(&self) -> Inventory;
+
+    /// What is wrong, the worst first.
+    fn findings(&self) -> Vec<FindingRow>;
 
     /// What would be answered for `name` and `rtype` (A if absent), and why.
     ///

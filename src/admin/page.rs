@@ -4,25 +4,28 @@
 use std::fmt::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::view::Status;
+use super::view::{FindingRow, Status};
 
-/// The zones, sources and notes that are shown; a page must stay small.
+/// The zones, sources and findings that are shown; a page must stay small.
 const MAX_ROWS: usize = 200;
 
 const HEAD: &str = "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
 <meta name=\"viewport\" content=\"width=device-width\"><title>hubdns</title><style>\
 body{font:15px/1.5 sans-serif;margin:2em;max-width:70em;color-scheme:light dark}\
 table{border-collapse:collapse;margin:.5em 0 1.5em}th,td{text-align:left;padding:.2em 1em .2em 0;\
-border-bottom:1px solid #8888;vertical-align:top;overflow-wrap:anywhere}.bad{color:#c33}</style></head><body>\n";
+border-bottom:1px solid #8888;vertical-align:top;overflow-wrap:anywhere}.bad{color:#c33}\
+th,.word{white-space:nowrap}</style></head><body>\n";
 
-/// The page for `status`.
-pub(super) fn render(status: &Status) -> String {
+/// The page for `status` and what is wrong.
+pub(super) fn render(status: &Status, findings: &[FindingRow]) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_secs());
     let mut page = String::from(HEAD);
     page.push_str("<h1>hubdns</h1>\n");
     state(&mut page, status, now);
     page.push_str("<p><a href=\"/metrics\">metrics</a> · <a href=\"/readyz\">readyz</a> · ");
-    page.push_str("<a href=\"/livez\">livez</a></p>\n");
+    page.push_str("<a href=\"/livez\">livez</a> · ");
+    page.push_str("<a href=\"/v1/findings\">findings</a></p>\n");
+    show_findings(&mut page, findings, now);
     let zones = status.zones.iter().map(|z| [z.apex.clone(), z.policy.clone(), z.rrsets.to_string()]);
     table(&mut page, "Zones", ["apex", "other names", "RRsets"], zones);
     let sources = status.sources.iter().map(|s| {
@@ -38,11 +41,57 @@ pub(super) fn render(status: &Status) -> String {
     table(&mut page, "Upstreams", ["group", "asks", ""], groups);
     let rules = status.rules.iter().map(|r| [r.suffix.clone(), r.group.clone()]);
     table(&mut page, "Forward rules", ["suffix", "group"], rules);
-    if !status.notes.is_empty() {
-        table(&mut page, "Notes", ["note"], status.notes.iter().map(|note| [note.clone()]));
-    }
     page.push_str("</body></html>\n");
     page
+}
+
+/// What is wrong, the worst first: it comes before all that is well.
+fn show_findings(page: &mut String, findings: &[FindingRow], now: u64) {
+    page.push_str("<h2>Findings</h2>\n");
+    if findings.is_empty() {
+        page.push_str("<p>none</p>\n");
+        return;
+    }
+    page.push_str(
+        "<table><tr><th>severity</th><th>finding</th><th>since</th><th>what, and what to do</th></tr>\n",
+    );
+    for finding in findings.iter().take(MAX_ROWS) {
+        let class = if finding.severity == "error" { "word bad" } else { "word" };
+        let since = if finding.first_seen == 0 { String::new() } else { ago(now, finding.first_seen) };
+        let _ = writeln!(
+            page,
+            "<tr><td class=\"{class}\">{}</td><td class=\"word\">{}</td><td class=\"word\">{since}</td>\
+             <td><b>{}</b><br>{}<br><small>{}</small></td></tr>",
+            escape(&finding.severity),
+            escape(&finding.code),
+            escape(&finding.name),
+            with_commands(&finding.text),
+            escape(&finding.resource_id),
+        );
+    }
+    page.push_str("</table>\n");
+    more(page, findings.len().saturating_sub(MAX_ROWS));
+}
+
+/// `text` with what stands in backquotes set as code.
+fn with_commands(text: &str) -> String {
+    let mut shown = String::new();
+    let parts: Vec<&str> = text.split('`').collect();
+    // An odd backquote is none of ours.
+    if parts.len().is_multiple_of(2) {
+        return escape(text);
+    }
+    for (i, part) in parts.into_iter().enumerate() {
+        let part = escape(part);
+        let _ = if i % 2 == 1 { write!(shown, "<code>{part}</code>") } else { write!(shown, "{part}") };
+    }
+    shown
+}
+
+fn more(page: &mut String, left_out: usize) {
+    if left_out > 0 {
+        let _ = writeln!(page, "<p>and {left_out} more</p>");
+    }
 }
 
 fn state(page: &mut String, status: &Status, now: u64) {
@@ -87,9 +136,7 @@ fn table<const N: usize>(
         page.push_str("</tr>\n");
     }
     page.push_str("</table>\n");
-    if left_out > 0 {
-        let _ = writeln!(page, "<p>and {left_out} more</p>");
-    }
+    more(page, left_out);
 }
 
 /// `42 s ago`: the page needs no time zone.
@@ -130,7 +177,11 @@ mod tests {
     fn outside_text_is_escaped() {
         let error = Some("<script>alert('1')</script>&\u{1b}[31m".to_owned());
         let source = SourceRow { name: "a\"b".to_owned(), error, ..SourceRow::default() };
-        let page = render(&Status { sources: vec![source], ..Status::default() });
+        let text = "<img src=x> `a & b`".to_owned();
+        let finding = FindingRow { name: "<b>".to_owned(), text, ..FindingRow::default() };
+        let page = render(&Status { sources: vec![source], ..Status::default() }, &[finding]);
+        assert!(!page.contains("<img") && page.contains("<b>&lt;b&gt;</b>"), "{page}");
+        assert!(page.contains("<code>a &amp; b</code>"), "{page}");
         assert!(!page.contains("<script"), "{page}");
         assert!(page.contains("&lt;script&gt;alert(&#39;1&#39;)&lt;/script&gt;&amp;\\u{1b}[31m"), "{page}");
         assert!(page.contains("a&quot;b"), "{page}");
@@ -138,9 +189,10 @@ mod tests {
 
     #[test]
     fn long_tables_are_cut() {
-        let notes = (0..MAX_ROWS + 7).map(|i| format!("note-{i}")).collect();
-        let page = render(&Status { notes, ..Status::default() });
+        let finding = |i| FindingRow { name: format!("name-{i}"), ..FindingRow::default() };
+        let findings: Vec<FindingRow> = (0..MAX_ROWS + 7).map(finding).collect();
+        let page = render(&Status::default(), &findings);
         assert!(page.contains("and 7 more"));
-        assert!(!page.contains(&format!("note-{MAX_ROWS}<")));
+        assert!(!page.contains(&format!("name-{MAX_ROWS}<")));
     }
 }

@@ -20,6 +20,7 @@ use crate::metrics::admin::AdminCounters;
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
+const JSON: &str = "application/json";
 const HTML: &str = "text/html; charset=utf-8";
 
 /// A call of the control trait that takes longer is answered with 503.
@@ -39,6 +40,7 @@ pub(super) fn admin(control: Arc<dyn Control>, counters: Arc<AdminCounters>) -> 
         .route("/metrics", get(metrics))
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
+        .route("/v1/findings", get(findings))
         .fallback(missing)
         .layer(middleware::from_fn_with_state(counters, admit))
         .with_state(control)
@@ -50,6 +52,7 @@ pub(super) fn control(control: Arc<dyn Control>) -> Router {
         .route("/v1/status", get(status))
         .route("/v1/records", get(records))
         .route("/v1/inventory", get(inventory))
+        .route("/v1/findings", get(findings))
         .route("/v1/explain", get(explain))
         .route("/v1/reload", post(reload))
         .nest("/v1/sync", sync_routes::sync())
@@ -75,7 +78,10 @@ async fn admit(
 }
 
 async fn index(State(control): State<Arc<dyn Control>>) -> Response {
-    called(control, |control| respond(StatusCode::OK, HTML, page::render(&control.status()))).await
+    called(control, |control| {
+        respond(StatusCode::OK, HTML, page::render(&control.status(), &control.findings()))
+    })
+    .await
 }
 
 async fn metrics(State(control): State<Arc<dyn Control>>) -> Response {
@@ -111,6 +117,18 @@ async fn records(State(control): State<Arc<dyn Control>>) -> Response {
 
 async fn inventory(State(control): State<Arc<dyn Control>>) -> Response {
     called(control, |control| Json(control.inventory()).into_response()).await
+}
+
+async fn findings(State(control): State<Arc<dyn Control>>) -> Response {
+    called(control, |control| json(&control.findings())).await
+}
+
+/// A JSON answer for whoever may look: never kept, never taken for a page.
+fn json(value: &impl serde::Serialize) -> Response {
+    match serde_json::to_string(value) {
+        Ok(text) => respond(StatusCode::OK, JSON, text),
+        Err(_) => respond(StatusCode::INTERNAL_SERVER_ERROR, TEXT, "internal error\n".to_owned()),
+    }
 }
 
 #[derive(Deserialize)]

@@ -41,8 +41,36 @@ pub struct Status {
     pub groups: Vec<GroupRow>,
     /// The forward rules.
     pub rules: Vec<RuleRow>,
-    /// What the merge noticed.
-    pub notes: Vec<String>,
+    /// How many findings there are, by severity.
+    pub findings: FindingCounts,
+}
+
+/// How many findings there are, by severity.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FindingCounts {
+    /// What breaks a pull now.
+    pub error: usize,
+    /// What will break one, or does elsewhere.
+    pub warning: usize,
+    /// What is good to know.
+    pub info: usize,
+}
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FindingRow {
+    /// What kind of thing, in one word for programs.
+    pub code: String,
+    /// `error`, `warning` or `info`.
+    pub severity: String,
+    /// The name that it is about.
+    pub name: String,
+    /// The Azure resource id, the file and line, or the source, where it was seen.
+    pub resource_id: String,
+    /// What is wrong and what to do.
+    pub text: String,
+    /// When it was seen first, Unix seconds; 0 where that is not known.
+    pub first_seen: u64,
 }
 
 /// A local zone.

@@ -5,6 +5,7 @@ use clap::Args;
 use super::options::ConfigArgs;
 use super::{CliError, text};
 use crate::config;
+use crate::findings::Ignored;
 
 #[derive(Debug, Args)]
 pub(super) struct Check {
@@ -18,6 +19,11 @@ impl Check {
         let mut lines: Vec<String> = config::summary(&config).lines().map(text::plain).collect();
         // Nothing of it keeps the daemon from starting.
         lines.extend(config::advice(&config).iter().map(|remark| format!("remark: {}", text::plain(remark))));
+        let ignored = Ignored::new(&config.ignored_findings);
+        let unknown = ignored.unknown().iter();
+        lines.extend(
+            unknown.map(|code| format!("remark: findings.ignore: {} is no finding", text::plain(code))),
+        );
         text::print(&(lines.join("\n") + "\n"))
     }
 }

@@ -9,6 +9,7 @@ mod client;
 mod completions;
 mod explain;
 mod export;
+mod findings;
 mod health;
 mod man;
 mod options;
@@ -87,6 +88,8 @@ enum Command {
     Explain(explain::Explain),
     /// Write what is served for other software: zone files, hosts, JSON, allow-lists, forwarders
     Export(export::Export),
+    /// List what is wrong with the estate, and what to do about it
+    Findings(findings::Findings),
     /// Show what the running daemon serves and how it fares
     Status(status::Status),
     /// Make the running daemon read its configuration and its sources again
@@ -113,6 +116,7 @@ pub fn run() -> ExitCode {
         Command::Records(command) => command.run(),
         Command::Explain(command) => command.run(),
         Command::Export(command) => command.run(),
+        Command::Findings(command) => command.run(),
         Command::Status(command) => command.run(),
         Command::Reload(command) => command.run(),
         Command::Sync(command) => match command.run() {

@@ -50,6 +50,9 @@ fn render(status: &view::Status) -> String {
     for (key, value) in rows {
         let _ = writeln!(page, "{key:16} {}", text::plain(&value));
     }
+    let view::FindingCounts { error, warning, info } = status.findings;
+    let look = if error + warning + info == 0 { "" } else { " (hubdns findings)" };
+    let _ = writeln!(page, "{:16} {error} error, {warning} warning, {info} info{look}", "findings");
     page.push('\n');
     let zones: Vec<_> = status
         .zones
@@ -79,8 +82,5 @@ fn render(status: &view::Status) -> String {
         })
         .collect();
     page.push_str(&text::table(["FORWARD", "GROUP", "UPSTREAMS"], &rules));
-    for note in &status.notes {
-        let _ = writeln!(page, "note: {}", text::plain(note));
-    }
     page
 }

@@ -45,7 +45,15 @@ pub(super) fn json(value: &impl Serialize) -> Result<String, CliError> {
 
 /// Writes `text` to standard output; a reader that has gone away is no error.
 pub(super) fn print(text: &str) -> Result<(), CliError> {
-    let mut out = std::io::stdout().lock();
+    write(text, std::io::stdout().lock())
+}
+
+/// The same for text with styles, which only a terminal gets to see.
+pub(super) fn print_styled(text: &str) -> Result<(), CliError> {
+    write(text, anstream::stdout().lock())
+}
+
+fn write(text: &str, mut out: impl std::io::Write) -> Result<(), CliError> {
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
             Err(CliError::failed("cannot write to standard output", error))

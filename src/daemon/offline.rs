@@ -4,13 +4,16 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use super::inspect::Inspection;
+use super::inspect::{Inspection, finding_rows};
 use crate::admin::inventory::Inventory;
-use crate::admin::view::{Explanation, RecordRow};
+use crate::admin::view::{Explanation, FindingRow, RecordRow};
 use crate::config::Config;
+use crate::findings::{self, Finding, Ignored, examine};
 use crate::snapshot::Snapshot;
 use crate::snapshot::model::{AnswerOptions, RecordSet};
+use crate::sources::facts::Listing;
 use crate::sources::{self, SourceError};
+use crate::sync::findings::Facts;
 use crate::sync::memory::Memory;
 use crate::sync::merge::merge;
 use crate::sync::persist::{self, PersistError};
@@ -51,6 +54,7 @@ pub struct Offline {
     provenance: Provenance,
     /// When the set was published, Unix seconds; 0 if it never was.
     created: u64,
+    findings: Vec<Finding>,
 }
 
 impl Offline {
@@ -63,9 +67,12 @@ impl Offline {
         let path = directory.to_owned();
         match (loaded.saved, loaded.problems.into_iter().next()) {
             (Some(saved), _) => {
-                let provenance = saved.facts.unwrap_or_default().provenance;
+                let facts = saved.facts.unwrap_or_default();
                 let header = saved.header;
-                Ok(Self::new(config, saved.set, provenance, header.generation, header.created))
+                let mut offline =
+                    Self::new(config, saved.set, facts.provenance, header.generation, header.created);
+                offline.look_for_findings(&facts.listings, &facts.memory, facts.findings);
+                Ok(offline)
             }
             (None, Some(source)) => Err(OfflineError::Damaged { path, source }),
             (None, None) => Err(OfflineError::Nothing(path)),
@@ -88,13 +95,32 @@ impl Offline {
             listings.append(&mut reading.listings);
         }
         let merged = merge(&listings.iter().collect::<Vec<_>>(), &Policy::new(&config), &Memory::default());
-        Ok(Self::new(config, merged.set, merged.provenance, 0, 0))
+        let mut offline = Self::new(config, merged.set, merged.provenance, 0, 0);
+        offline.look_for_findings(&listings, &Memory::default(), Vec::new());
+        Ok(offline)
+    }
+
+    /// What merge and rules find in `listings`; `saved` tells since when.
+    fn look_for_findings(&mut self, listings: &[Listing], memory: &Memory, saved: Vec<Finding>) {
+        let listings: Vec<&Listing> = listings.iter().collect();
+        let policy = Policy::new(&self.config);
+        let mut fresh = merge(&listings, &policy, memory).findings;
+        let facts = Facts { listings: &listings, set: &self.set, policy: &policy, incomplete: false };
+        fresh.extend(examine(&facts.evidence()));
+        let ignored = Ignored::new(&self.config.ignored_findings);
+        fresh.retain(|finding| !ignored.covers(finding));
+        self.findings = findings::since(fresh, saved);
     }
 
     fn new(config: Config, set: RecordSet, provenance: Provenance, generation: u64, created: u64) -> Self {
         let options = answer_options(&config);
         let snapshot = Snapshot::build(&set, &options, generation);
-        Self { config, options, set, snapshot, provenance, created }
+        Self { config, options, set, snapshot, provenance, created, findings: Vec::new() }
+    }
+
+    /// What is wrong, the worst first.
+    pub fn findings(&self) -> Vec<FindingRow> {
+        finding_rows(&self.findings)
     }
 
     /// Every RRset and every public alias.

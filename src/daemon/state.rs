@@ -17,7 +17,7 @@ use super::inspect::{self, Inspection};
 use super::reachable;
 use crate::admin::inventory::Inventory;
 use crate::admin::view::sync::{GenerationRow, SyncDiff, SyncDone, SyncStatus};
-use crate::admin::view::{Explanation, RecordRow, SourceRow, Status, ZoneRow};
+use crate::admin::view::{Explanation, FindingRow, RecordRow, SourceRow, Status, ZoneRow};
 use crate::admin::{Control, ControlSocket, SyncOperation};
 use crate::config::Config;
 use crate::events::{Counters, outside};
@@ -261,7 +261,7 @@ impl Control for State {
             sources: sources.collect(),
             groups: inspect::group_rows(&config),
             rules: inspect::rule_rows(&config),
-            notes: state.findings.iter().map(ToString::to_string).collect(),
+            findings: inspect::finding_counts(&state.findings),
         }
     }
 
@@ -282,6 +282,10 @@ impl Control for State {
             }
         }
         inventory
+    }
+
+    fn findings(&self) -> Vec<FindingRow> {
+        inspect::finding_rows(&self.status.get().findings)
     }
 
     fn explain(&self, name: &str, rtype: Option<&str>) -> Result<Explanation, String> {

@@ -5,14 +5,33 @@
 //! and the state of the sync; none of them stops anything. A finding is known
 //! by code, name and resource id: while these stay, so does its first-seen
 //! time, restarts included.
+//!
+//! ```text
+//! listings, published set, routes ─▶ examine ─┐
+//! what merge, guard and sources say ──────────┴▶ ignore ─▶ ledger (first seen) ─▶ shown
+//! ```
 
+mod arm;
 mod code;
+mod connections;
+mod endpoints;
+mod estate;
+mod evidence;
+mod ignore;
+mod ledger;
+mod names;
+mod records;
+mod ways;
+mod zones;
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-pub use code::{Code, Severity};
+pub use code::{Code, Severity, UnknownCode, UnknownSeverity, codes_table};
+pub use evidence::{Evidence, UpstreamFact, UpstreamFacts, examine};
+pub use ignore::Ignored;
+pub use ledger::{FLAP_SECONDS, Ledger, Stamped, since};
 
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

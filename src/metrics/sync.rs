@@ -26,6 +26,8 @@ struct Counts {
     pending: usize,
     pinned: bool,
     saved_generations: usize,
+    /// Code, severity, count.
+    findings: Vec<(&'static str, &'static str, u64)>,
 }
 
 #[derive(Debug, Default)]
@@ -105,6 +107,11 @@ impl SyncMetrics {
     pub fn saved_generations(&self, count: usize) {
         self.with(|counts| counts.saved_generations = count);
     }
+
+    /// Tells how many findings there are, by code and severity; codes without any too.
+    pub fn findings(&self, counts: Vec<(&'static str, &'static str, u64)>) {
+        self.with(|all| all.findings = counts);
+    }
 }
 
 impl Export for SyncMetrics {
@@ -143,6 +150,10 @@ impl Export for SyncMetrics {
         out.gauge("sync_pinned", help, &[], f64::from(u8::from(counts.pinned)));
         let help = "Record sets in the state directory.";
         out.gauge("snapshot_saved_generations", help, &[], float(counts.saved_generations as u64));
+        for (code, severity, count) in &counts.findings {
+            let help = "Findings in force, by code.";
+            out.gauge("findings", help, &[("code", code), ("severity", severity)], float(*count));
+        }
     }
 }
 

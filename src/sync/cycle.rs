@@ -8,6 +8,7 @@ use tracing::{debug, info, warn};
 
 use super::asked::Asked;
 use super::clock::Clock;
+use super::findings::Findings;
 use super::guard::{self, Circumstances, Key, Rules, Side, Verdict, Waits};
 use super::memory::Memory;
 use super::merge::{Merged, merge};
@@ -40,9 +41,8 @@ pub struct Sync {
     pub(super) pin: Option<Pin>,
     /// The scope that the published set was merged under.
     pub(super) scope: Option<Scope>,
-    /// The findings of the cycle before, restarts included, with the times
-    /// when they were first seen.
-    pub(super) ledger: Vec<Finding>,
+    /// What is wrong, and since when.
+    pub(super) findings: Findings,
     /// The generation whose saved facts are still to be read.
     pub(super) unread_facts: Option<u64>,
     pub(super) current: Current,
@@ -354,7 +354,7 @@ impl Sync {
             asked: asked.clone(),
             pin: self.pin,
             scope: self.scope.clone(),
-            findings: self.ledger.clone(),
+            findings: self.findings.saved(),
         };
         let current = &self.current;
         let was_set = self.store.unsaved() == Unsaved::Set;

@@ -17,6 +17,7 @@ mod asked;
 pub mod clock;
 mod cycle;
 pub mod diff;
+pub mod findings;
 pub mod guard;
 pub mod memory;
 pub mod merge;

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use tracing::{info, warn};
 
+use super::findings;
 use super::guard::Freshness;
 use super::status::{FailureStatus, ListingStatus, SourceStatus};
 use crate::config::Config;
@@ -36,6 +37,8 @@ struct Health {
     was_read: bool,
     /// Its first reading still runs.
     is_pending: bool,
+    /// Some part was never read, not by an earlier process either.
+    is_incomplete: bool,
 }
 
 impl Health {
@@ -148,6 +151,11 @@ impl Readings {
         })
     }
 
+    /// Whether some part of some source was never read.
+    pub(super) fn is_some_incomplete(&self) -> bool {
+        self.is_some_silent() || self.health.values().any(|health| health.is_incomplete)
+    }
+
     /// Whether the last reading of some source failed.
     pub(super) fn is_some_failed(&self) -> bool {
         self.health.values().any(|health| health.last_error.is_some())
@@ -181,6 +189,7 @@ impl Readings {
             };
             metrics.read(name, problem.as_ref().map_or("ok", |(label, _)| label), start.elapsed());
             health.failures = reading.failures.iter().map(failure_status).collect();
+            health.is_incomplete = findings::is_incomplete(self.listings.get(name), &reading);
             let held = self.listings.entry(name.to_owned()).or_default();
             note_fresh(&mut round.fresh, source.as_ref(), held, &reading, problem.is_none());
             replace(held, reading);

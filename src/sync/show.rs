@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use super::alerts;
 use super::cycle::Sync;
+use super::findings::Facts;
 use super::status::{SourceStatus, State};
+use super::store::Unsaved;
 use crate::findings::{Code, Finding};
 
 impl Sync {
@@ -17,8 +19,17 @@ impl Sync {
         self.metrics.pinned(self.pin.is_some());
         self.metrics.saved_generations(self.store.generations());
         let sources = self.readings.status();
-        let findings = self.findings(&sources);
-        self.ledger.clone_from(&findings);
+        let said = self.said(&sources);
+        let listings = self.readings.listings();
+        let incomplete = self.readings.is_some_incomplete();
+        let facts = Facts { listings: &listings, set: &self.current.set, policy: &self.policy, incomplete };
+        let updated = self.findings.update(&facts, said, self.clock.wall(), &self.metrics);
+        // Their times outlast this process. Not before what is saved was read:
+        // this would take its place.
+        if updated.changed && self.unread_facts.is_none() {
+            self.store.needs(Unsaved::Facts);
+        }
+        let findings = updated.findings;
         self.status.set(State {
             loaded: self.current.loaded,
             generation: self.current.generation,
@@ -39,7 +50,7 @@ impl Sync {
     }
 
     /// Everything that was noticed: by the merge, and here.
-    fn findings(&self, sources: &[SourceStatus]) -> Vec<Finding> {
+    fn said(&self, sources: &[SourceStatus]) -> Vec<Finding> {
         let mut findings = self.merge_findings.clone();
         alerts::held_back(&self.waits, &mut findings);
         if let Some(pin) = self.pin {

@@ -7,6 +7,7 @@ use tracing::info;
 use super::asked::Asked;
 use super::clock::{Clock, SystemClock};
 use super::cycle::{Current, Report, Sync, Trigger};
+use super::findings::Findings;
 use super::guard::{Rules, Waits};
 use super::memory::Memory;
 use super::persist;
@@ -68,7 +69,7 @@ impl Sync {
             asked: Asked::default(),
             pin: None,
             scope: None,
-            ledger: Vec::new(),
+            findings: Findings::new(config),
             unread_facts: current.loaded.then_some(current.generation),
             wanted: Arc::clone(&current.set),
             highest: loaded.highest.max(current.generation),
@@ -101,7 +102,7 @@ impl Sync {
                 self.asked.restore(facts.asked, now);
                 self.pin = facts.pin;
                 self.scope = facts.scope;
-                self.ledger = facts.findings;
+                self.findings.restore(facts.findings);
             }
             Err(problem) => {
                 self.facts_finding = Some(not_loaded(&problem, &path));
@@ -132,6 +133,7 @@ impl Sync {
         self.policy = Policy::new(config);
         self.options = answer_options(config);
         self.rules = rules(&config.guard);
+        self.findings.configure(config);
         self.readings.reopen(config, &self.metrics);
         if self.store.reconfigure(&config.server, &self.metrics) {
             self.highest = self.highest.max(persist::highest(&config.server.state_dir));

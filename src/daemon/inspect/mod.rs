@@ -10,10 +10,12 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 
 use crate::admin::view::{
-    Explanation, ForwardRow, GroupRow, LostRow, OriginRow, RecordRow, RuleRow, ZoneRow,
+    Explanation, FindingCounts, FindingRow, ForwardRow, GroupRow, LostRow, OriginRow, RecordRow, RuleRow,
+    ZoneRow,
 };
 use crate::answer::{Miss, Outcome};
 use crate::config::{Config, Upstreams};
+use crate::findings::{Finding, Severity};
 use crate::resolve::Resolver;
 use crate::snapshot::Snapshot;
 use crate::snapshot::model::{AnswerOptions, RecordSet, Rrset, Zone, ZonePolicy};
@@ -219,6 +221,32 @@ pub fn rule_rows(config: &Config) -> Vec<RuleRow> {
         group: config.forward.groups.get(rule.group).map_or_else(String::new, |group| group.name.clone()),
     });
     rows.collect()
+}
+
+/// Findings as rows.
+pub fn finding_rows(findings: &[Finding]) -> Vec<FindingRow> {
+    let row = |finding: &Finding| FindingRow {
+        code: finding.code.label().to_owned(),
+        severity: finding.code.severity().label().to_owned(),
+        name: finding.name.clone(),
+        resource_id: finding.resource_id.clone(),
+        text: finding.text.clone(),
+        first_seen: finding.first_seen,
+    };
+    findings.iter().map(row).collect()
+}
+
+/// How many findings there are, by severity.
+pub fn finding_counts(findings: &[Finding]) -> FindingCounts {
+    let mut counts = FindingCounts::default();
+    for finding in findings {
+        match finding.code.severity() {
+            Severity::Error => counts.error += 1,
+            Severity::Warning => counts.warning += 1,
+            Severity::Info => counts.info += 1,
+        }
+    }
+    counts
 }
 
 fn upstreams(upstreams: &Upstreams) -> Vec<String> {

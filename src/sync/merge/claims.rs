@@ -123,6 +123,7 @@ impl Claims {
         });
         let origin = connection.endpoint.map_or(id, |endpoint| endpoint.origin);
         let mut refused = None;
+        let told = self.findings.len();
         match state {
             ConnectionState::Approved => {
                 if unfinished || names.is_empty() {
@@ -160,6 +161,10 @@ impl Claims {
             self.connections.insert(id.to_owned(), Remembered { names: to_memory(&names) });
         }
         let place = policy.vnet_place(connection.vnet);
+        if place.is_none() && connection.vnet.is_some() {
+            // What becomes of connections of other networks is their owners' business.
+            self.findings.truncate(told);
+        }
         if place.is_none() && refused.is_none() {
             refused = Some(Reason::OutOfScope);
         }

@@ -1,0 +1,94 @@
+//! What the rules look at, and the rules in turn.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::estate::Estate;
+use super::{Finding, endpoints, names, records, ways, zones};
+use crate::routes::RouteTable;
+use crate::snapshot::model::RecordSet;
+use crate::sources::facts::Listing;
+use crate::wire::Name;
+
+/// Everything that findings are made of. Nothing in it is looked up or asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Evidence<'a> {
+    /// The last complete listings, those of better sources first.
+    pub listings: &'a [&'a Listing],
+    /// The published set.
+    pub set: &'a RecordSet,
+    /// Registry suffixes in force.
+    pub suffixes: &'a [Name],
+    /// Login names that the configuration calls ours.
+    pub own_registries: &'a [Name],
+    /// Resource ids of the virtual networks in scope; empty means all.
+    pub vnets: &'a [String],
+    /// What the checks of the way to the registries found.
+    pub routes: &'a RouteTable,
+    /// What the upstreams can do.
+    pub upstreams: &'a [UpstreamFact],
+    /// Something was never read: that a fact is missing proves nothing.
+    pub incomplete: bool,
+}
+
+/// What is known of an upstream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamFact {
+    /// Its group in the configuration.
+    pub group: String,
+    /// Its address.
+    pub address: SocketAddr,
+    /// Whether it gave signatures when it was asked for them; `None` if it was
+    /// not asked or did not answer.
+    pub dnssec: Option<bool>,
+}
+
+/// What is known of the upstreams, shared with who asks them. Readers take it whole.
+#[derive(Clone, Debug, Default)]
+pub struct UpstreamFacts(Arc<Mutex<Arc<Vec<UpstreamFact>>>>);
+
+impl UpstreamFacts {
+    /// What was found last.
+    pub fn get(&self) -> Arc<Vec<UpstreamFact>> {
+        Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Replaces what was found.
+    pub fn set(&self, facts: Vec<UpstreamFact>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(facts);
+    }
+}
+
+impl Evidence<'_> {
+    /// The table of a process that checks no routes.
+    pub const fn no_routes() -> &'static RouteTable {
+        static NONE: RouteTable = RouteTable::new();
+        &NONE
+    }
+
+    /// Whether a virtual network is in scope. An unknown one is only when all are.
+    pub(super) fn in_scope(&self, vnet: Option<&str>) -> bool {
+        self.vnets.is_empty()
+            || vnet.is_some_and(|vnet| self.vnets.iter().any(|wanted| wanted.eq_ignore_ascii_case(vnet)))
+    }
+}
+
+/// Everything that is wrong with the estate, in the rules' order. What the
+/// merge and the sync know better than the facts tell is theirs to say:
+/// connections, what lies out of scope, what is refused.
+pub fn examine(evidence: &Evidence<'_>) -> Vec<Finding> {
+    let estate = Estate::new(evidence);
+    let mut findings = Vec::new();
+    let required = names::required(&estate, evidence);
+    names::missing(&estate, evidence, &required, &mut findings);
+    names::drift(&estate, &required, &mut findings);
+    records::unmanaged(&estate, evidence, &mut findings);
+    zones::shadowing(&estate, evidence, &required, &mut findings);
+    zones::links(&estate, evidence, &mut findings);
+    endpoints::duplicates(&estate, &mut findings);
+    endpoints::replicas(&estate, evidence, &mut findings);
+    endpoints::subnets(&estate, &mut findings);
+    ways::routes(&estate, evidence, &mut findings);
+    ways::upstreams(evidence, &mut findings);
+    findings
+}

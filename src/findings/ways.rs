@@ -1,0 +1,63 @@
+//! The ways out of hubdns: to the registries and to the upstreams.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+
+use super::estate::{Estate, address};
+use super::{Code, Evidence, Finding};
+use crate::snapshot::model::Rrset;
+use crate::wire::{Name, Rtype};
+
+/// Addresses that are answered and lead to no registry.
+pub(super) fn routes(estate: &Estate<'_>, evidence: &Evidence<'_>, findings: &mut Vec<Finding>) {
+    let mut failed = evidence.routes.iter().filter(|(_, route)| route.problem.is_some()).peekable();
+    if failed.peek().is_none() {
+        return;
+    }
+    let targets: HashMap<&Name, &Name> =
+        evidence.set.aliases.iter().map(|alias| (&alias.public, &alias.target)).collect();
+    let mut answered: BTreeMap<&Name, Vec<&Rrset>> = BTreeMap::new();
+    for rrset in evidence.set.zones.iter().flat_map(|zone| &zone.rrsets) {
+        if matches!(rrset.rtype, Rtype::A | Rtype::AAAA) {
+            answered.entry(&rrset.owner).or_default().push(rrset);
+        }
+    }
+    let origins: HashMap<IpAddr, &str> = estate
+        .connections
+        .iter()
+        .flat_map(|connection| &connection.addresses)
+        .map(|seen| (seen.what.address, seen.origin))
+        .collect();
+    for ((public, address), route) in failed {
+        let (Ok(name), Some(problem)) = (public.parse::<Name>(), &route.problem) else { continue };
+        let owner = targets.get(&name).copied().unwrap_or(&name);
+        // An address that lost to another is nobody's trouble.
+        if !answered.get(owner).into_iter().flatten().any(|rrset| holds(rrset, *address)) {
+            continue;
+        }
+        let origin = origins.get(address).map_or_else(|| address.to_string(), |origin| (*origin).to_owned());
+        let text = format!(
+            "{address} is answered and does not serve this name: {problem}. `hubdns doctor {name}` walks the whole path."
+        );
+        findings.push(Finding::new(Code::RouteFailed, &name, origin, text));
+    }
+}
+
+/// Whether some client gets `wanted` from the record set.
+fn holds(rrset: &Rrset, wanted: IpAddr) -> bool {
+    let variants = rrset.variants.iter().flat_map(|variant| &variant.rdatas);
+    rrset.rdatas.iter().chain(variants).any(|data| address(data) == Some(wanted))
+}
+
+/// Upstreams that give no DNSSEC proofs.
+pub(super) fn upstreams(evidence: &Evidence<'_>, findings: &mut Vec<Finding>) {
+    for upstream in evidence.upstreams.iter().filter(|upstream| upstream.dnssec == Some(false)) {
+        let text = format!(
+            "The upstream {} of the group {} gives no DNSSEC proofs: a resolver that validates and forwards here fails \
+             for signed names. Exempt them there (validate-except, domain-insecure), or forward to an upstream that \
+             gives proofs.",
+            upstream.address, upstream.group
+        );
+        findings.push(Finding::new(Code::UpstreamWithoutDnssec, upstream.address, &upstream.group, text));
+    }
+}
