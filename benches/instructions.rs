@@ -8,7 +8,7 @@ mod common;
 
 use std::hint::black_box;
 
-use common::{packet, questions, snapshot};
+use common::{options, packet, questions, record_set_with_views, snapshot};
 use gungraun::prelude::*;
 use hubdns::snapshot::Snapshot;
 use hubdns::wire::Query;
@@ -22,10 +22,19 @@ struct Arrived {
 }
 
 fn arrived(kind: usize, size: usize) -> Box<Arrived> {
+    arrived_at(kind, size, snapshot(size))
+}
+
+/// The same where the client's view has a variant of every name.
+fn arrived_in_view(kind: usize, size: usize) -> Box<Arrived> {
+    arrived_at(kind, size, Snapshot::build(&record_set_with_views(size), &options(), 1))
+}
+
+fn arrived_at(kind: usize, size: usize, snapshot: Snapshot) -> Box<Arrived> {
     let (_, query) = questions(size / 8).into_iter().nth(kind).expect("a kind");
     let mut buf = [0; 4096];
     buf[..query.len()].copy_from_slice(&query);
-    let mut state = Arrived { query: Query::EMPTY, buf, len: query.len(), snapshot: snapshot(size) };
+    let mut state = Arrived { query: Query::EMPTY, buf, len: query.len(), snapshot };
     // Once beforehand, so that the dynamic linker has resolved what it will.
     packet(&mut state.query, &mut state.buf, state.len, &state.snapshot);
     state.buf[..query.len()].copy_from_slice(&query);
@@ -52,6 +61,10 @@ fn arrived(kind: usize, size: usize) -> Box<Arrived> {
 #[bench::reject_2000(arrived(5, 2_000))]
 #[bench::reject_100000(arrived(5, 100_000))]
 #[bench::reject_1000000(arrived(5, 1_000_000))]
+#[bench::view_hit_16(arrived_in_view(0, 16))]
+#[bench::view_nodata_16(arrived_in_view(2, 16))]
+#[bench::view_miss_16(arrived_in_view(3, 16))]
+#[bench::view_hit_100000(arrived_in_view(0, 100_000))]
 #[bench::own_missing_2000(arrived(4, 2_000))]
 fn count(state: Box<Arrived>) -> Box<Arrived> {
     let mut state = state;

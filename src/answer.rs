@@ -4,7 +4,7 @@
 //! (wildcards, names below others, DNAMEs, names of ours that are missing)
 //! takes the slow path below, which may allocate and is bounded in depth.
 
-use crate::snapshot::place::{NodeFlags, Place, place_missing, private_name};
+use crate::snapshot::place::{NodeFlags, Place, login_name, place_missing, private_name};
 use crate::snapshot::{Body, Entry, Rest, Snapshot, ZoneSoa};
 use crate::wire::message::{Message, Section, expand_name};
 use crate::wire::name::is_at_or_below;
@@ -44,9 +44,16 @@ pub struct Context {
     pub udp_size: u16,
     /// The client's view: an index into the record set's views plus one; 0 for everybody else.
     pub view: u8,
+    /// Whether a client asks: held names then count as asked for
+    /// ([`Snapshot::take_asked`]). The answer is the same.
+    pub is_client: bool,
 }
 
 impl Context {
+    /// The context of a question that no client asks: over TCP, as everybody
+    /// without a view gets it answered.
+    pub const INTERNAL: Self = Self { transport: Transport::Tcp, udp_size: 1232, view: 0, is_client: false };
+
     /// The largest response that this client takes, in bytes.
     #[inline]
     pub fn limit(&self, query: &Query) -> usize {
@@ -124,16 +131,22 @@ pub fn error(
     answer.finish(rcode, false, ede, out)
 }
 
-/// Our whole answer for `name`, as a message with that question; `None` where
-/// [`answer`] misses. For the splice and for `explain`.
-pub fn answer_name(name: &Name, qtype: Rtype, snapshot: &Snapshot) -> Option<(Outcome, Vec<u8>)> {
-    answer_wire(name.as_wire(), qtype, snapshot, 0, usize::from(u16::MAX))
+/// Our whole answer for `name`, as a message with that question, however the
+/// client of `context` asked; `None` where [`answer`] misses. For the splice.
+pub fn answer_name(
+    name: &Name,
+    qtype: Rtype,
+    context: Context,
+    snapshot: &Snapshot,
+) -> Option<(Outcome, Vec<u8>)> {
+    answer_wire(name.as_wire(), qtype, context, snapshot, 0, usize::from(u16::MAX))
 }
 
 /// [`answer_name`] for a wire-form name, in at most `room` bytes.
 fn answer_wire(
     name: &[u8],
     qtype: Rtype,
+    context: Context,
     snapshot: &Snapshot,
     depth: u8,
     room: usize,
@@ -142,9 +155,9 @@ fn answer_wire(
     let question = [&[0, 0, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0], name, &qtype.0.to_be_bytes(), &[0, 1]].concat();
     buf.get_mut(..question.len())?.copy_from_slice(&question);
     let query = Query::parse(&question).ok()?;
-    let context = Context { transport: Transport::Tcp, udp_size: 1232, view: 0 };
+    let context = &Context { view: context.view, is_client: context.is_client, ..Context::INTERNAL };
     let mut out = Response::new(&mut buf, room);
-    let outcome = Answer { query: &query, context: &context, snapshot, depth }.answer(&mut out);
+    let outcome = Answer { query: &query, context, snapshot, depth }.answer(&mut out);
     if matches!(outcome, Outcome::Miss(_)) {
         return None;
     }
@@ -170,7 +183,7 @@ impl Answer<'_> {
         if !is_usual && let Some(outcome) = self.unusual(out) {
             return outcome;
         }
-        match self.snapshot.find(&self.query.qname) {
+        match self.snapshot.look_up(&self.query.qname, self.context.is_client) {
             Some(entry) => self.entry(entry, out),
             None => self.missing(out),
         }
@@ -179,6 +192,20 @@ impl Answer<'_> {
     /// The answer of an existing name, or of the wildcard that stands for it.
     #[inline]
     fn entry(&self, entry: Entry<'_>, out: &mut Response<'_>) -> Outcome {
+        if self.context.view != 0 {
+            return self.entry_in_view(entry, out);
+        }
+        self.usual_entry(entry, out)
+    }
+
+    /// [`Self::entry`] for a client with a view, apart so that others do not pay for it.
+    #[inline(never)]
+    fn entry_in_view(&self, entry: Entry<'_>, out: &mut Response<'_>) -> Outcome {
+        self.usual_entry(entry.in_view(self.context.view), out)
+    }
+
+    #[inline]
+    fn usual_entry(&self, entry: Entry<'_>, out: &mut Response<'_>) -> Outcome {
         let found = match entry.body(self.query.qtype) {
             None if self.query.qtype == Rtype::ANY => entry.body(Rtype::CNAME).or_else(|| entry.first_body()),
             found => found,
@@ -221,11 +248,24 @@ impl Answer<'_> {
     fn missing(&self, out: &mut Response<'_>) -> Outcome {
         match place_missing(&self.snapshot, &self.query.qname) {
             Place::Outside => Outcome::Miss(Miss::Foreign),
-            Place::Exact(entry) | Place::Wildcard(entry) => self.entry(entry, out),
-            Place::Denied(encloser) => self.denied(encloser, out),
-            Place::Dname(entry) => self.dname(entry, out),
+            Place::Exact(entry) | Place::Wildcard(entry) => {
+                self.asked(entry.name());
+                self.entry(entry, out)
+            }
+            Place::Denied(encloser) => self.denied(encloser.in_view(self.context.view), out),
+            Place::Dname(entry) => {
+                self.asked(entry.name());
+                self.dname(entry.in_view(self.context.view), out)
+            }
             Place::OwnMissing { .. } if self.snapshot.forwards_own_missing() => Outcome::Miss(Miss::Own),
             Place::OwnMissing { suffix_labels, public } => self.own_missing(suffix_labels, public, out),
+        }
+    }
+
+    /// Counts `name` as asked for by a client.
+    fn asked(&self, name: &[u8]) {
+        if self.context.is_client {
+            self.snapshot.mark_asked(name);
         }
     }
 
@@ -248,6 +288,9 @@ impl Answer<'_> {
     /// private-link name, which a wildcard record may still cover.
     fn own_missing(&self, suffix_labels: usize, public: bool, out: &mut Response<'_>) -> Outcome {
         let name = self.query.qname.as_wire();
+        if let Some(login) = login_name(name, suffix_labels) {
+            self.asked(&login);
+        }
         let hit = Outcome::Hit(Hit { lookup: Lookup::OwnMissing, rcode: Rcode::NXDOMAIN });
         let private = if public { private_name(name, suffix_labels) } else { None };
         let zone = self.zone_above(private.as_deref().unwrap_or(name));
@@ -296,7 +339,10 @@ impl Answer<'_> {
     ) -> Outcome {
         let is_chain_alone = matches!(self.query.qtype, Rtype::CNAME | Rtype::ANY);
         let next = (self.depth < MAX_DEPTH && !is_chain_alone)
-            .then(|| answer_wire(target, self.query.qtype, self.snapshot, self.depth + 1, out.limit()))
+            .then(|| {
+                let (context, depth) = (*self.context, self.depth + 1);
+                answer_wire(target, self.query.qtype, context, self.snapshot, depth, out.limit())
+            })
             .flatten();
         let Some((outcome, message)) = next else {
             self.finish(Rcode::NOERROR, authoritative, None, out);

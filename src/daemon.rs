@@ -16,6 +16,7 @@ pub mod inspect;
 pub mod logging;
 pub mod offline;
 mod reachable;
+mod route_checks;
 mod state;
 mod supervise;
 mod systemd;
@@ -37,6 +38,7 @@ use crate::metrics::process::Process;
 use crate::metrics::sync::SyncMetrics;
 use crate::metrics::{Export, Exporter, Registry};
 use crate::resolve::Resolver;
+use crate::routes::periodic::Results as RouteResults;
 use crate::serve::{self, Server};
 use crate::sync::{SourceStatus, Status, Sync, watch};
 use state::{Parts, State};
@@ -150,8 +152,10 @@ async fn serve(origin: ConfigOrigin, config: Config, process: Arc<Process>) -> R
     let events = Arc::new(Counters::default());
     events.configuration_applied(&origin.name(), true);
     let sync_metrics = Arc::new(SyncMetrics::default());
+    let routes = RouteResults::default();
     // The saved set is published here; no source is read yet.
-    let sync = Sync::start(&config, Arc::clone(&sync_metrics));
+    let mut sync = Sync::start(&config, Arc::clone(&sync_metrics));
+    sync.attach_checks(routes.routes.clone(), routes.upstreams.clone());
     let (publisher, status) = (sync.publisher(), sync.status());
     let bound = Server::bind(&config)?;
     let (admin_listeners, admin) = bind_admin(&config)?;
@@ -175,11 +179,24 @@ async fn serve(origin: ConfigOrigin, config: Config, process: Arc<Process>) -> R
         .with(process.clone())
         .with(events.clone())
         .with(sync_metrics)
+        .with(routes.metrics.clone())
         .with(running.metrics())
         .with(Arc::new(Forwarding(resolver.clone())))
         .with(admin_counters.clone());
-    let parts =
-        Parts { process, events, registry, publisher, status, resolver, running, admin, control_socket };
+    let checker = route_checks::start(&config, &status, &resolver, sync.commands(), &routes)
+        .map_err(DaemonError::system("the route checks"))?;
+    let parts = Parts {
+        process,
+        events,
+        registry,
+        publisher,
+        status,
+        resolver,
+        running,
+        admin,
+        control_socket,
+        checker,
+    };
     let state = Arc::new(State::new(origin, config, parts));
     let control: Arc<dyn Control> = state.clone();
     admin::start(admin_listeners, &control, &admin_counters)

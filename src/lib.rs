@@ -47,6 +47,8 @@
 //! | [`admin`] | `/metrics`, `/livez`, `/readyz`, the control socket |
 //! | [`export`] | what is served, in the forms that other software reads; pure |
 //! | [`daemon`] | startup order, runtimes, signals, drain |
+//! | [`routes`] | whether answered addresses lead to the registries |
+//! | [`doctor`] | walks the whole path and says which hop lies |
 //! | [`cli`] | one file per command |
 
 pub mod admin;
@@ -54,6 +56,7 @@ pub mod answer;
 pub mod cli;
 pub mod config;
 pub mod daemon;
+pub mod doctor;
 pub mod events;
 pub mod export;
 pub mod findings;

@@ -211,8 +211,13 @@ fn lists_that_are_short_without_a_sign_are_left_to_the_guard() {
 #[test]
 fn endless_paging_ends() {
     let limits = Limits { pages: 20, ..fast() };
-    check_with(&limits, &Fault::EndlessPaging, Some(20), |_, _, result| {
-        matches!(result, Err(ArmError::TooManyPages(20)))
+    // By the same items again, or where there are none by the number of pages.
+    check_with(&limits, &Fault::EndlessPaging, None, |_, count, result| {
+        if count == 0 {
+            matches!(result, Err(ArmError::TooManyPages(20)))
+        } else {
+            matches!(result, Err(ArmError::Body(_)))
+        }
     });
     check_with(&limits, &Fault::CyclicPaging, Some(2), |_, _, result| {
         matches!(result, Err(ArmError::Body(_)))

@@ -206,7 +206,8 @@ fn run(discovery: &str) {
             assert!(reading.failures.is_empty(), "{:?}", reading.failures);
             if pass == 1 {
                 let listings: Vec<&Listing> = reading.listings.iter().collect();
-                let merged = merge(&listings, &policy, &Memory::default());
+                let merged =
+                    merge(&listings, &policy, &Memory::default(), &hubdns::routes::RouteTable::new());
                 assert_eq!(merged.set.aliases.len(), REGISTRIES);
                 names_after = Some(merged.set.aliases.len());
             } else {

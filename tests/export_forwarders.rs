@@ -101,7 +101,7 @@ fn powerdns_recursor_in_front() {
     );
     // The snippet shows the Lua part as a comment of the settings.
     let lua: Vec<&str> = snippet.lines().filter_map(|line| line.strip_prefix("# addNTA")).collect();
-    let lua: String = lua.iter().map(|call| format!("addNTA{call}\n")).collect();
+    let lua = lua.iter().flat_map(|call| ["addNTA", call, "\n"]).collect::<String>();
     assert!(!lua.is_empty(), "{snippet}");
     let files = [("recursor.conf", config), ("recursor.lua", lua)];
     let peer = Peer::start(&recursor, &["--config-dir=DIR"], &files);

@@ -31,7 +31,7 @@ fn check(bytes: &[u8]) -> Option<()> {
             for now in [1000, 61_000, u64::MAX] {
                 let client = query("wWw.eXample.org", Rtype::A, 0x0110, size);
                 let parsed = Query::parse(&client).unwrap();
-                let context = Context { transport, udp_size: 1232, view: 0 };
+                let context = Context { transport, ..Context::INTERNAL };
                 let limit = context.limit(&parsed);
                 let to = Recipient {
                     flags: parsed.flags,

@@ -167,7 +167,7 @@ fn a_file_in_the_directorys_place_is_told_and_tried_again() {
     fs::write(site.state(), "a file").unwrap();
     let mut sync = site.start();
     assert!(sync.cycle(Trigger::Routine).changed);
-    assert_eq!(codes(&sync.status().get()), ["saved-set-damaged", "save-failed"]);
+    assert_eq!(codes(&sync.status().get()), ["save-failed", "saved-set-damaged"]);
     fs::remove_file(site.state()).unwrap();
     sync.cycle(Trigger::Routine);
     assert!(codes(&sync.status().get()).is_empty());

@@ -1,9 +1,13 @@
 //! The record sets and queries of the benches.
 #![allow(dead_code, unreachable_pub, reason = "each bench uses its own part")]
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use hubdns::answer::{Context, Outcome, Transport, answer};
 use hubdns::snapshot::Snapshot;
-use hubdns::snapshot::model::{Alias, AnswerOptions, RecordSet, Rrset, Soa, Zone, ZonePolicy};
+use hubdns::snapshot::model::{
+    Alias, AnswerOptions, RecordSet, Rrset, Soa, Variant, ViewPrefixes, Zone, ZonePolicy,
+};
 use hubdns::wire::{Name, Query, Response, Rtype};
 
 /// The sizes that are measured, in owner names.
@@ -45,6 +49,19 @@ pub fn options() -> AnswerOptions {
     AnswerOptions { flat: false, forward_own_missing: false, suffixes, special: special.to_vec() }
 }
 
+/// A record set with a view whose clients, 10.8.0.0/16, get other addresses for every name.
+pub fn record_set_with_views(names: usize) -> RecordSet {
+    let mut set = record_set(names);
+    set.views.push(ViewPrefixes {
+        name: "spokes".to_owned(),
+        clients: vec!["10.8.0.0/16".parse().expect("a prefix")],
+    });
+    for rrset in set.zones.iter_mut().flat_map(|zone| &mut zone.rrsets) {
+        rrset.variants.push(Variant { view: 1, rdatas: vec![Box::new([10, 255, 0, 1])] });
+    }
+    set
+}
+
 /// The snapshot of that many names.
 pub fn snapshot(names: usize) -> Snapshot {
     Snapshot::build(&record_set(names), &options(), 1)
@@ -82,6 +99,9 @@ pub fn questions(index: usize) -> [(&'static str, Vec<u8>); 6] {
     ]
 }
 
+/// Who asks.
+const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 8, 0, 1));
+
 /// What a packet worker does with one datagram: parse and answer in place.
 /// Returns the length of the response, 0 for a miss or a reject.
 #[inline(never)]
@@ -90,7 +110,8 @@ pub fn packet(query: &mut Query, buf: &mut [u8], len: usize, snapshot: &Snapshot
     if query.read(datagram).is_err() {
         return 0;
     }
-    let context = Context { transport: Transport::Udp, udp_size: 1232, view: 0 };
+    let view = if snapshot.has_views() { snapshot.view_of(CLIENT) } else { 0 };
+    let context = Context { transport: Transport::Udp, udp_size: 1232, view, is_client: true };
     let mut out = Response::new(buf, 4096);
     match answer(query, &context, snapshot, &mut out) {
         Outcome::Miss(_) => 0,

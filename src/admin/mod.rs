@@ -11,6 +11,7 @@ mod control_socket;
 mod http;
 pub mod inventory;
 mod page;
+pub mod path;
 mod routes;
 mod sync_routes;
 pub mod view;
@@ -24,6 +25,7 @@ pub use control_socket::{ControlSocket, ControlSocketError};
 
 use crate::metrics::admin::AdminCounters;
 use inventory::Inventory;
+use path::Paths;
 use view::sync::{GenerationRow, SyncDiff, SyncDone, SyncStatus};
 use view::{Explanation, FindingRow, RecordRow, Status};
 
@@ -54,11 +56,18 @@ pub trait Control: Send + Sync + 'static {
     /// What is wrong, the worst first.
     fn findings(&self) -> Vec<FindingRow>;
 
-    /// What would be answered for `name` and `rtype` (A if absent), and why.
+    /// What would be answered for `name` and `rtype` (A if absent) to the
+    /// address `client` (to one without a view if absent), and why.
     ///
     /// # Errors
-    /// The text says what is wrong with the name or the type.
-    fn explain(&self, name: &str, rtype: Option<&str>) -> Result<Explanation, String>;
+    /// The text says what is wrong with the name, the type or the address.
+    fn explain(&self, name: &str, rtype: Option<&str>, client: Option<&str>) -> Result<Explanation, String>;
+
+    /// What `hubdns doctor` must know of `name`, or of every registry that is ours.
+    ///
+    /// # Errors
+    /// The text says what is wrong with the name.
+    fn paths(&self, name: Option<&str>) -> Result<Paths, String>;
 
     /// Validates the configuration and applies it; says what was done.
     ///

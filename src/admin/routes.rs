@@ -54,6 +54,7 @@ pub(super) fn control(control: Arc<dyn Control>) -> Router {
         .route("/v1/inventory", get(inventory))
         .route("/v1/findings", get(findings))
         .route("/v1/explain", get(explain))
+        .route("/v1/paths", get(paths))
         .route("/v1/reload", post(reload))
         .nest("/v1/sync", sync_routes::sync())
         .route("/livez", get(livez))
@@ -135,11 +136,27 @@ fn json(value: &impl serde::Serialize) -> Response {
 struct Asked {
     name: String,
     r#type: Option<String>,
+    client: Option<String>,
 }
 
 async fn explain(State(control): State<Arc<dyn Control>>, Query(asked): Query<Asked>) -> Response {
-    called(control, move |control| match control.explain(&asked.name, asked.r#type.as_deref()) {
-        Ok(explanation) => Json(explanation).into_response(),
+    called(control, move |control| {
+        match control.explain(&asked.name, asked.r#type.as_deref(), asked.client.as_deref()) {
+            Ok(explanation) => Json(explanation).into_response(),
+            Err(problem) => problems(StatusCode::BAD_REQUEST, vec![problem]),
+        }
+    })
+    .await
+}
+
+#[derive(Deserialize)]
+struct AskedPaths {
+    name: Option<String>,
+}
+
+async fn paths(State(control): State<Arc<dyn Control>>, Query(asked): Query<AskedPaths>) -> Response {
+    called(control, move |control| match control.paths(asked.name.as_deref()) {
+        Ok(paths) => Json(paths).into_response(),
         Err(problem) => problems(StatusCode::BAD_REQUEST, vec![problem]),
     })
     .await

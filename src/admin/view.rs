@@ -132,6 +132,20 @@ pub struct RecordRow {
     pub zone: String,
     /// Whether it is the CNAME of a public name, made by us.
     pub alias: bool,
+    /// What clients of views get instead.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub variants: Vec<VariantRow>,
+    /// Where it comes from.
+    pub origin: Option<OriginRow>,
+}
+
+/// What the clients of one view get.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VariantRow {
+    /// The view's name in the configuration.
+    pub view: String,
+    /// The RDATA of each record, in presentation form.
+    pub data: Vec<String>,
     /// Where it comes from.
     pub origin: Option<OriginRow>,
 }
@@ -156,6 +170,12 @@ pub struct Explanation {
     pub name: String,
     /// The question's type.
     pub rtype: String,
+    /// The client that would ask, if one was named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<String>,
+    /// The view of that client, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub view: Option<String>,
     /// The number of the snapshot that was asked.
     pub generation: u64,
     /// `local` (answered here), `leads` (begun here, finished upstream) or `forwarded`.
@@ -196,6 +216,9 @@ pub struct LostRow {
     pub rtype: String,
     /// What it would have been.
     pub data: Vec<String>,
+    /// The views whose clients get it nevertheless.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub views: Vec<String>,
     /// Where it comes from.
     pub origin: OriginRow,
     /// Why it lost, in one word for programs.

@@ -1,6 +1,7 @@
 //! `hubdns explain NAME [TYPE]`: what would be answered, and why.
 
 use std::fmt::Write as _;
+use std::net::IpAddr;
 
 use clap::Args;
 use hyper::Method;
@@ -17,6 +18,9 @@ pub(super) struct Explain {
     /// The type to ask for
     #[arg(default_value = "A")]
     rtype: Rtype,
+    /// Answer as to this client: its view decides between endpoints
+    #[arg(long, value_name = "ADDRESS")]
+    client: Option<IpAddr>,
     #[command(flatten)]
     from: Inspected,
     /// Print JSON
@@ -27,10 +31,14 @@ pub(super) struct Explain {
 impl Explain {
     pub(super) fn run(self) -> Result<(), CliError> {
         let (name, rtype) = (self.name.to_string(), self.rtype.to_string());
+        let client = self.client.map(|client| client.to_string());
         let explanation = if let Some(inspected) = self.from.offline()? {
-            inspected.explain(&name, Some(&rtype)).map_err(CliError::Refused)?
+            inspected.explain(&name, Some(&rtype), client.as_deref()).map_err(CliError::Refused)?
         } else {
-            let path = format!("/v1/explain?name={}&type={rtype}", client::encode(&name));
+            let mut path = format!("/v1/explain?name={}&type={rtype}", client::encode(&name));
+            if let Some(client) = &client {
+                let _ = write!(path, "&client={}", client::encode(client));
+            }
             client::ask(&self.from.socket(), Method::GET, &path)?
         };
         if self.json {
@@ -44,6 +52,10 @@ fn render(explanation: &Explanation) -> String {
     let mut page = String::new();
     let (name, rtype) = (text::plain(&explanation.name), text::plain(&explanation.rtype));
     let _ = writeln!(page, ";; question: {name} IN {rtype}");
+    if let Some(client) = &explanation.client {
+        let view = explanation.view.as_ref().map_or_else(|| "no view".to_owned(), |v| format!("view {v}"));
+        let _ = writeln!(page, ";; client: {}, {}", text::plain(client), text::plain(&view));
+    }
     let _ = writeln!(page, ";; {}: {}", explanation.outcome, text::plain(&explanation.because));
     let _ = writeln!(page, ";; rule: {}, generation: {}", explanation.rule, explanation.generation);
     if let Some(response) = &explanation.response {
@@ -95,12 +107,22 @@ fn render_origin(page: &mut String, row: &RecordRow) {
     if let Some(origin) = &row.origin {
         let _ = writeln!(page, "    {}", origin_line(origin));
     }
+    for variant in &row.variants {
+        let (view, data) = (text::plain(&variant.view), text::plain(&variant.data.join(", ")));
+        let _ = writeln!(page, "    to clients of view {view}: {data}");
+        if let Some(origin) = &variant.origin {
+            let _ = writeln!(page, "        {}", origin_line(origin));
+        }
+    }
 }
 
 fn render_lost(page: &mut String, row: &LostRow) {
     let data = text::plain(&row.data.join(", "));
     let _ = writeln!(page, "{} {} {data}", text::plain(&row.name), text::plain(&row.rtype));
     let _ = writeln!(page, "    {}", text::plain(&row.because));
+    if !row.views.is_empty() {
+        let _ = writeln!(page, "    but clients get it of view {}", text::plain(&row.views.join(", ")));
+    }
     let _ = writeln!(page, "    {}", origin_line(&row.origin));
 }
 

@@ -7,6 +7,7 @@ mod auth;
 mod check;
 mod client;
 mod completions;
+mod doctor;
 mod explain;
 mod export;
 mod findings;
@@ -19,7 +20,7 @@ mod serve;
 mod source;
 mod status;
 mod sync;
-mod text;
+pub(crate) mod text;
 
 use std::process::ExitCode;
 
@@ -86,6 +87,8 @@ enum Command {
     Records(records::Records),
     /// Say what would be answered for a name, and why
     Explain(explain::Explain),
+    // Described at its struct, exit codes and all.
+    Doctor(doctor::Doctor),
     /// Write what is served for other software: zone files, hosts, JSON, allow-lists, forwarders
     Export(export::Export),
     /// List what is wrong with the estate, and what to do about it
@@ -115,6 +118,8 @@ pub fn run() -> ExitCode {
         Command::Auth(command) => command.run(),
         Command::Records(command) => command.run(),
         Command::Explain(command) => command.run(),
+        // The verdict is the exit code.
+        Command::Doctor(command) => return command.run(),
         Command::Export(command) => command.run(),
         Command::Findings(command) => command.run(),
         Command::Status(command) => command.run(),

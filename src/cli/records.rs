@@ -5,7 +5,7 @@ use hyper::Method;
 
 use super::source::Inspected;
 use super::{CliError, client, text};
-use crate::admin::view::RecordRow;
+use crate::admin::view::{OriginRow, RecordRow};
 use crate::wire::{Name, Rtype};
 
 #[derive(Debug, Args)]
@@ -57,19 +57,36 @@ impl Records {
 fn table(rows: &[RecordRow]) -> String {
     let mut lines = Vec::new();
     for row in rows {
-        let origin = row.origin.clone().unwrap_or_default();
-        let age = row.origin.as_ref().map_or_else(|| "-".to_owned(), |origin| text::age(origin.read_at));
-        for data in &row.data {
+        let mut line = |data: &str, view: &str, origin: &OriginRow| {
             lines.push([
                 text::plain(&row.name),
                 text::plain(&row.rtype),
                 row.ttl.to_string(),
                 text::plain(data),
-                age.clone(),
+                text::plain(view),
+                age(origin),
                 text::plain(&origin.source),
                 text::plain(&origin.id),
             ]);
+        };
+        let origin = row.origin.clone().unwrap_or_default();
+        row.data.iter().for_each(|data| line(data, "-", &origin));
+        for variant in &row.variants {
+            let origin = variant.origin.clone().unwrap_or_default();
+            variant.data.iter().for_each(|data| line(data, &variant.view, &origin));
         }
     }
+    if rows.iter().any(|row| !row.variants.is_empty()) {
+        return text::table(["NAME", "TYPE", "TTL", "DATA", "VIEW", "AGE", "SOURCE", "RESOURCE"], &lines);
+    }
+    // Nobody gets other answers than the rest: a column of dashes says nothing.
+    let lines: Vec<[String; 7]> = lines
+        .into_iter()
+        .map(|[name, rtype, ttl, data, _, age, source, id]| [name, rtype, ttl, data, age, source, id])
+        .collect();
     text::table(["NAME", "TYPE", "TTL", "DATA", "AGE", "SOURCE", "RESOURCE"], &lines)
+}
+
+fn age(origin: &OriginRow) -> String {
+    if origin.read_at == 0 { "-".to_owned() } else { text::age(origin.read_at) }
 }

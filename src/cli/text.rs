@@ -12,7 +12,7 @@ use super::CliError;
 
 /// `text` without what a terminal would act on: control characters and those
 /// that turn the direction of writing become escapes.
-pub(super) fn plain(text: &str) -> String {
+pub(crate) fn plain(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
         if character.is_control() || is_direction(character) {

@@ -15,7 +15,7 @@ pub struct AzureSource {
     pub ca_file: Option<PathBuf>,
     /// The HTTPS proxy for Resource Manager and Entra, never for the metadata
     /// service; a URL.
-    pub proxy: Option<String>,
+    pub proxy: Option<ProxyUrl>,
     /// Resolvers for the names of Resource Manager and Entra; empty takes the
     /// host's, unless that is hubdns itself, and then the default upstreams.
     pub bootstrap: Vec<SocketAddr>,
@@ -31,6 +31,16 @@ pub struct AzureSource {
     pub interval: Duration,
     /// A request that takes longer has failed.
     pub request_timeout: Duration,
+}
+
+/// A proxy's URL. It may hold a user and a password, so `Debug` hides it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ProxyUrl(pub String);
+
+impl std::fmt::Debug for ProxyUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ProxyUrl(hidden)")
+    }
 }
 
 /// Where Azure Resource Manager and Entra are.

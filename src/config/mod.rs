@@ -24,7 +24,9 @@ mod validate;
 mod value;
 
 pub use advice::advice;
-pub use azure::{AzureCloud, AzureIdentity, AzureSource, CredentialKind, Discovery, ManagedIdentity};
+pub use azure::{
+    AzureCloud, AzureIdentity, AzureSource, CredentialKind, Discovery, ManagedIdentity, ProxyUrl,
+};
 pub use error::{ConfigError, OVERRIDES, Problem};
 pub use keys::{KeyDoc, keys, keys_table};
 pub use load::Overrides;

@@ -13,12 +13,16 @@ use crate::config::{Log, LogFormat};
 /// The way to the filter in force, once logs are on.
 static FILTER: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
 
+/// Libraries below the live source that say at `info` what each request did.
+/// What matters of it is said by hubdns itself.
+const QUIET: &str = "azure_core=warn,azure_identity=warn,typespec_client_core=warn";
+
 /// Turns logs on. A second call changes the level alone.
 ///
 /// # Errors
 /// The level is no filter directive; nothing has changed then.
 pub fn start(log: &Log) -> Result<(), ParseError> {
-    let filter = EnvFilter::try_new(&log.level)?;
+    let filter = filter(&log.level)?;
     if FILTER.get().is_some() {
         set(filter);
         return Ok(());
@@ -43,9 +47,15 @@ pub fn start(log: &Log) -> Result<(), ParseError> {
 /// # Errors
 /// The level is no filter directive; the one before stays in force.
 pub fn set_level(level: &str) -> Result<(), ParseError> {
-    let filter = EnvFilter::try_new(level)?;
-    set(filter);
+    set(filter(level)?);
     Ok(())
+}
+
+/// The filter of a level or of directives, which go before [`QUIET`].
+fn filter(level: &str) -> Result<EnvFilter, ParseError> {
+    // Alone, so that a mistake in it is told as it was written.
+    EnvFilter::try_new(level)?;
+    EnvFilter::try_new(format!("{QUIET},{level}"))
 }
 
 fn set(filter: EnvFilter) {

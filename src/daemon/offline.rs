@@ -6,9 +6,12 @@ use std::path::{Path, PathBuf};
 
 use super::inspect::{Inspection, finding_rows};
 use crate::admin::inventory::Inventory;
+use crate::admin::path::Paths;
 use crate::admin::view::{Explanation, FindingRow, RecordRow};
 use crate::config::Config;
+use crate::doctor::plan::{self, Known};
 use crate::findings::{self, Finding, Ignored, examine};
+use crate::routes::RouteTable;
 use crate::snapshot::Snapshot;
 use crate::snapshot::model::{AnswerOptions, RecordSet};
 use crate::sources::facts::Listing;
@@ -54,6 +57,7 @@ pub struct Offline {
     provenance: Provenance,
     /// When the set was published, Unix seconds; 0 if it never was.
     created: u64,
+    listings: Vec<Listing>,
     findings: Vec<Finding>,
 }
 
@@ -71,7 +75,7 @@ impl Offline {
                 let header = saved.header;
                 let mut offline =
                     Self::new(config, saved.set, facts.provenance, header.generation, header.created);
-                offline.look_for_findings(&facts.listings, &facts.memory, facts.findings);
+                offline.look_for_findings(facts.listings, &facts.memory, facts.findings);
                 Ok(offline)
             }
             (None, Some(source)) => Err(OfflineError::Damaged { path, source }),
@@ -79,7 +83,8 @@ impl Offline {
         }
     }
 
-    /// What the sources of `config` say now: nothing remembered, nothing held back.
+    /// What the sources of `config` say now: nothing remembered, nothing held back,
+    /// no way checked.
     ///
     /// # Errors
     /// A source that cannot be read.
@@ -94,28 +99,32 @@ impl Offline {
             }
             listings.append(&mut reading.listings);
         }
-        let merged = merge(&listings.iter().collect::<Vec<_>>(), &Policy::new(&config), &Memory::default());
+        let policy = Policy::new(&config);
+        let read: Vec<&Listing> = listings.iter().collect();
+        let merged = merge(&read, &policy, &Memory::default(), &RouteTable::new());
         let mut offline = Self::new(config, merged.set, merged.provenance, 0, 0);
-        offline.look_for_findings(&listings, &Memory::default(), Vec::new());
+        offline.look_for_findings(listings, &Memory::default(), Vec::new());
         Ok(offline)
     }
 
     /// What merge and rules find in `listings`; `saved` tells since when.
-    fn look_for_findings(&mut self, listings: &[Listing], memory: &Memory, saved: Vec<Finding>) {
-        let listings: Vec<&Listing> = listings.iter().collect();
+    fn look_for_findings(&mut self, read: Vec<Listing>, memory: &Memory, saved: Vec<Finding>) {
+        let listings: Vec<&Listing> = read.iter().collect();
         let policy = Policy::new(&self.config);
-        let mut fresh = merge(&listings, &policy, memory).findings;
+        let mut fresh = merge(&listings, &policy, memory, &RouteTable::new()).findings;
         let facts = Facts { listings: &listings, set: &self.set, policy: &policy, incomplete: false };
         fresh.extend(examine(&facts.evidence()));
         let ignored = Ignored::new(&self.config.ignored_findings);
         fresh.retain(|finding| !ignored.covers(finding));
         self.findings = findings::since(fresh, saved);
+        self.listings = read;
     }
 
     fn new(config: Config, set: RecordSet, provenance: Provenance, generation: u64, created: u64) -> Self {
         let options = answer_options(&config);
         let snapshot = Snapshot::build(&set, &options, generation);
-        Self { config, options, set, snapshot, provenance, created, findings: Vec::new() }
+        let (listings, findings) = (Vec::new(), Vec::new());
+        Self { config, options, set, snapshot, provenance, created, listings, findings }
     }
 
     /// What is wrong, the worst first.
@@ -136,12 +145,27 @@ impl Offline {
         self.inspect().inventory(&named, self.created)
     }
 
-    /// What would be answered, and why.
+    /// What would be answered to `client`, and why.
     ///
     /// # Errors
-    /// The text says what is wrong with the name or the type.
-    pub fn explain(&self, name: &str, rtype: Option<&str>) -> Result<Explanation, String> {
-        self.inspect().explain(name, rtype)
+    /// The text says what is wrong with the name, the type or the address.
+    pub fn explain(
+        &self,
+        name: &str,
+        rtype: Option<&str>,
+        client: Option<&str>,
+    ) -> Result<Explanation, String> {
+        self.inspect().explain(name, rtype, client)
+    }
+
+    /// What `hubdns doctor` must know of `name`, or of every registry that is ours.
+    ///
+    /// # Errors
+    /// The text says what is wrong with the name.
+    pub fn paths(&self, name: Option<&str>) -> Result<Paths, String> {
+        let inspection = self.inspect();
+        let (findings, listings) = (&self.findings, &self.listings);
+        plan::plan(&Known { inspection: &inspection, findings, listings, listen: &[] }, name)
     }
 
     fn inspect(&self) -> Inspection<'_> {

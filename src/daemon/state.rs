@@ -16,18 +16,22 @@ use super::ConfigOrigin;
 use super::inspect::{self, Inspection};
 use super::reachable;
 use crate::admin::inventory::Inventory;
+use crate::admin::path::Paths;
 use crate::admin::view::sync::{GenerationRow, SyncDiff, SyncDone, SyncStatus};
 use crate::admin::view::{Explanation, FindingRow, RecordRow, SourceRow, Status, ZoneRow};
 use crate::admin::{Control, ControlSocket, SyncOperation};
 use crate::config::Config;
+use crate::doctor::plan::{self, Known};
 use crate::events::{Counters, outside};
 use crate::metrics::Registry;
 use crate::metrics::process::{COMMIT, Process, VERSION};
 use crate::resolve::Resolver;
+use crate::routes::periodic::{Checker, Settings as RouteSettings};
 use crate::serve::Running;
 use crate::snapshot::model::ZonePolicy;
 use crate::snapshot::publish::Publisher;
 use crate::sync;
+use crate::sync::persist;
 use crate::sync::policy::answer_options;
 use crate::sync::watch::Command;
 
@@ -47,6 +51,7 @@ pub(super) struct Parts {
     pub(super) running: Running,
     pub(super) admin: Vec<SocketAddr>,
     pub(super) control_socket: Option<ControlSocket>,
+    pub(super) checker: Checker,
 }
 
 /// The running daemon.
@@ -62,6 +67,8 @@ pub(super) struct State {
     listen: Vec<SocketAddr>,
     admin: Vec<SocketAddr>,
     control_socket: Option<ControlSocket>,
+    /// The periodic route checks; gone once they were stopped.
+    checker: Mutex<Option<Checker>>,
     /// Gone once it was stopped.
     running: Mutex<Option<Arc<Running>>>,
     /// The way to the sync thread, once it runs.
@@ -85,6 +92,7 @@ impl State {
             listen: parts.running.local_addrs().to_vec(),
             admin: parts.admin,
             control_socket: parts.control_socket,
+            checker: Mutex::new(Some(parts.checker)),
             running: Mutex::new(Some(Arc::new(parts.running))),
             sync: OnceLock::new(),
             draining: AtomicBool::new(false),
@@ -176,8 +184,19 @@ impl State {
         }
     }
 
-    /// Ends workers and TCP.
+    /// Puts the settings of the route checks in force.
+    fn reload_route_checks(&self, config: &Config) {
+        if let Some(checker) = &*self.checker.lock().unwrap_or_else(PoisonError::into_inner) {
+            checker.reconfigure(RouteSettings::new(&config.routes));
+        }
+    }
+
+    /// Ends workers, TCP and the route checks.
     pub(super) fn stop(&self) {
+        let checker = self.checker.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(checker) = checker {
+            checker.stop();
+        }
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(running) = running.and_then(Arc::into_inner) {
             running.stop();
@@ -288,8 +307,20 @@ impl Control for State {
         inspect::finding_rows(&self.status.get().findings)
     }
 
-    fn explain(&self, name: &str, rtype: Option<&str>) -> Result<Explanation, String> {
-        self.inspect(|inspection| inspection.explain(name, rtype))
+    fn explain(&self, name: &str, rtype: Option<&str>, client: Option<&str>) -> Result<Explanation, String> {
+        self.inspect(|inspection| inspection.explain(name, rtype, client))
+    }
+
+    fn paths(&self, name: Option<&str>) -> Result<Paths, String> {
+        let state = self.status.get();
+        // The facts are saved beside the set; without them the findings tell of missing names.
+        let facts = persist::load_facts(&self.config().server.state_dir, state.generation).ok();
+        let listings = facts.map(|facts| facts.listings).unwrap_or_default();
+        self.inspect(|inspection| {
+            let known =
+                Known { inspection, findings: &state.findings, listings: &listings, listen: &self.listen };
+            plan::plan(&known, name)
+        })
     }
 
     fn reload(&self) -> Result<Vec<String>, Vec<String>> {

@@ -1,11 +1,8 @@
 //! What the rules look at, and the rules in turn.
 
-use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
-
 use super::estate::Estate;
 use super::{Finding, endpoints, names, records, ways, zones};
-use crate::routes::RouteTable;
+use crate::routes::{RouteTable, UpstreamState};
 use crate::snapshot::model::RecordSet;
 use crate::sources::facts::Listing;
 use crate::wire::Name;
@@ -26,37 +23,9 @@ pub struct Evidence<'a> {
     /// What the checks of the way to the registries found.
     pub routes: &'a RouteTable,
     /// What the upstreams can do.
-    pub upstreams: &'a [UpstreamFact],
+    pub upstreams: &'a [UpstreamState],
     /// Something was never read: that a fact is missing proves nothing.
     pub incomplete: bool,
-}
-
-/// What is known of an upstream.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UpstreamFact {
-    /// Its group in the configuration.
-    pub group: String,
-    /// Its address.
-    pub address: SocketAddr,
-    /// Whether it gave signatures when it was asked for them; `None` if it was
-    /// not asked or did not answer.
-    pub dnssec: Option<bool>,
-}
-
-/// What is known of the upstreams, shared with who asks them. Readers take it whole.
-#[derive(Clone, Debug, Default)]
-pub struct UpstreamFacts(Arc<Mutex<Arc<Vec<UpstreamFact>>>>);
-
-impl UpstreamFacts {
-    /// What was found last.
-    pub fn get(&self) -> Arc<Vec<UpstreamFact>> {
-        Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Replaces what was found.
-    pub fn set(&self, facts: Vec<UpstreamFact>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(facts);
-    }
 }
 
 impl Evidence<'_> {

@@ -29,7 +29,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 pub use code::{Code, Severity, UnknownCode, UnknownSeverity, codes_table};
-pub use evidence::{Evidence, UpstreamFact, UpstreamFacts, examine};
+pub use evidence::{Evidence, examine};
 pub use ignore::Ignored;
 pub use ledger::{FLAP_SECONDS, Ledger, Stamped, since};
 

@@ -129,7 +129,7 @@ impl Job {
             if self.turns > MAX_TURNS {
                 return Verdict::servfail(Ede { code: 0, text: "the CNAME chain is too long or loops" });
             }
-            match answer::answer_name(&self.name, self.query.qtype, snapshot) {
+            match answer::answer_name(&self.name, self.query.qtype, self.context, snapshot) {
                 Some((Outcome::Hit(hit), ours)) => {
                     let ede = if hit.lookup == Lookup::OwnMissing {
                         entry::ede_option(Ede::OWN_MISSING)

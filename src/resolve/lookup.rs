@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::answer::{Context, Lookup, Transport};
+use crate::answer::{Context, Lookup};
 use crate::wire::{Flags, Name, Query, Rcode, Response, Rtype};
 
 use super::{Origin, Reply, Resolved, Resolver};
@@ -57,7 +57,7 @@ impl Resolver {
         let bytes = [&fixed[..], name.as_wire(), &qtype.0.to_be_bytes(), &[0, 1], &opt].concat();
         buf.get_mut(..bytes.len())?.copy_from_slice(&bytes);
         let query = Query::parse(&bytes).ok()?;
-        let context = Context { transport: Transport::Tcp, udp_size: 1232, view: 0 };
+        let context = Context::INTERNAL;
         let snapshot = Arc::clone(&self.shared.publisher.current());
         let (sender, receiver) = tokio::sync::oneshot::channel();
         let limit = buf.len();

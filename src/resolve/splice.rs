@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::answer::{self, Context, Lookup, Miss, Outcome, Transport};
+use crate::answer::{self, Context, Lookup, Miss, Outcome};
 use crate::forward::question::Question;
 use crate::forward::rules::Group;
 use crate::forward::tables::Swap;
@@ -72,7 +72,7 @@ pub(super) fn classify(name: &Name, qtype: Rtype, snapshot: &Snapshot) -> Outcom
     if let Some(place) = scratch.get_mut(HEADER_LEN..question_end - 4) {
         place.copy_from_slice(name.as_wire());
     }
-    let context = Context { transport: Transport::Tcp, udp_size: SCRATCH as u16, view: 0 };
+    let context = Context { udp_size: SCRATCH as u16, ..Context::INTERNAL };
     answer::answer(&query, &context, snapshot, &mut Response::new(&mut scratch, SCRATCH))
 }
 

@@ -18,11 +18,12 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Duration, Instant, sleep_until, timeout};
 
 use super::access::PolicyReader;
+use super::context;
 use super::framing::{Frame, Input, append};
 use super::reject::reject;
 use super::tcp::Service;
 use super::udp::OnePending;
-use crate::answer::{Context, Lookup, Transport};
+use crate::answer::{Lookup, Transport};
 use crate::metrics::queries::{Dropped, Ended, Shared};
 use crate::resolve::{self, Origin, Reply, Resolved};
 use crate::wire::{Query, Rcode, Response};
@@ -177,8 +178,8 @@ impl Connection {
             self.ending = Some(Ended::Denied);
             return;
         }
-        let context = Context { transport: Transport::Tcp, udp_size: policy.udp_size, view: 0 };
         let snapshot = self.service.publisher.current();
+        let context = context(Transport::Tcp, self.client, policy, &snapshot);
         let now = resolve::now();
         let mut queries = 0;
         SCRATCH.with_borrow_mut(|scratch| {

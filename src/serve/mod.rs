@@ -22,7 +22,7 @@ mod tcp;
 pub mod udp;
 mod worker;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -33,10 +33,12 @@ use tokio::sync::watch;
 
 pub use error::ServeError;
 
+use crate::answer::{Context, Transport};
 use crate::config::{self, Config};
 use crate::metrics::queries::QueryMetrics;
 use crate::metrics::{Export, Exporter};
 use crate::resolve::Resolver;
+use crate::snapshot::Snapshot;
 use crate::snapshot::publish::Publisher;
 use crate::socket::{Buffers, UdpSocket, allowed_cores};
 use access::{Policies, Policy};
@@ -48,6 +50,15 @@ use worker::{Stop, Worker};
 
 /// How often a drain looks whether anything is left.
 const DRAIN_STEP: Duration = Duration::from_millis(10);
+
+/// What the answer to `client` depends on, whatever transport it came by: its
+/// address is looked up here and nowhere else, the view's by the snapshot that
+/// answers it.
+#[inline]
+fn context(transport: Transport, client: IpAddr, policy: &Policy, snapshot: &Snapshot) -> Context {
+    let view = if snapshot.has_views() { snapshot.view_of(client) } else { 0 };
+    Context { transport, udp_size: policy.udp_size, view, is_client: true }
+}
 
 /// The entry point: binds and starts what serves clients.
 #[derive(Debug)]

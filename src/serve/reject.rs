@@ -39,7 +39,7 @@ pub fn reject(reject: &Reject, udp_size: u16, buf: &mut [u8]) -> Result<(usize, 
 /// query: nobody outside gets an answer to noise.
 pub fn deny(buf: &mut [u8], len: usize, transport: Transport, udp_size: u16) -> Option<usize> {
     let query = Query::parse(buf.get(..len)?).ok()?;
-    let context = Context { transport, udp_size, view: 0 };
+    let context = Context { transport, udp_size, ..Context::INTERNAL };
     let limit = context.limit(&query);
     let mut out = Response::new(buf, limit);
     Some(answer::error(&query, &context, Rcode::REFUSED, Some(Ede::PROHIBITED), &mut out))

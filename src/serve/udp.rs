@@ -6,7 +6,7 @@
 //! from the thread that drives it and can be measured alone.
 //!
 //! Later work has its places here: a rate limit beside the access check, a
-//! view in the [`Context`], a query log after the response is counted.
+//! query log after the response is counted.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,8 +14,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use super::access::{Policies, Policy, PolicyReader};
+use super::context;
 use super::reject::{deny, oversized, reject};
-use crate::answer::{Context, Lookup, Transport};
+use crate::answer::{Lookup, Transport};
 use crate::config::Denied;
 use crate::metrics::queries::{Dropped, Local, Operation, Shared};
 use crate::resolve::{Origin, Reply, Resolved, Resolver};
@@ -135,7 +136,7 @@ impl Fixed {
         if !turn.policy.allow.admits(peer.ip()) {
             return self.deny(turn.policy, message);
         }
-        let context = Context { transport: Transport::Udp, udp_size: turn.policy.udp_size, view: 0 };
+        let context = context(Transport::Udp, peer.ip(), turn.policy, turn.snapshot);
         if message.truncated {
             let why = oversized(&message.buffer[..]);
             return self.reject(turn.policy, message, &why);

@@ -1,6 +1,6 @@
 //! Turns nodes into compiled entries: every answer section ready to copy.
 
-use super::entry::{Draft, Rest};
+use super::entry::{Draft, Rest, add_variant};
 use super::model::{Rrset, Soa, Zone};
 use super::nodes::{Chain, End, Nodes, Step};
 use super::place::NodeFlags;
@@ -14,9 +14,21 @@ const MAX_BODY: usize = 64_000;
 /// Compiles all of `nodes`; SOAs without a serial get `serial`.
 pub(super) fn compile(nodes: &Nodes<'_>, flat: bool, serial: u32) -> Table {
     let mut table = TableBuilder::new(nodes.list.len());
-    let mut entry = EntryBuilder { nodes, flat, serial, body: Writer::default(), directory: Vec::new() };
-    for index in 0..nodes.list.len() {
-        if !entry.compile(index as u32, &mut table) {
+    let (body, directory) = (Writer::default(), Vec::new());
+    let mut builder = EntryBuilder { nodes, flat, serial, view: 0, body, directory };
+    let (mut entry, mut variant) = (Vec::new(), Vec::new());
+    for (index, node) in (0u32..).zip(&nodes.list) {
+        entry.clear();
+        builder.compile(index, 0, &mut entry);
+        let common = entry.len();
+        for view in nodes.views(index) {
+            variant.clear();
+            builder.compile(index, view, &mut variant);
+            if entry.get(..common) != Some(&variant) {
+                add_variant(&mut entry, view, &variant);
+            }
+        }
+        if !table.insert(node.name, &entry) {
             break;
         }
     }
@@ -58,13 +70,17 @@ struct EntryBuilder<'n, 'a> {
     nodes: &'n Nodes<'a>,
     flat: bool,
     serial: u32,
+    /// Whose answers are written; 0 for everybody's.
+    view: u8,
     body: Writer,
     directory: Vec<(Rtype, u16, u16, u32)>,
 }
 
 impl EntryBuilder<'_, '_> {
-    fn compile(&mut self, index: u32, table: &mut TableBuilder) -> bool {
+    /// Appends the node's entry to `out`, as clients of `view` get it.
+    fn compile(&mut self, index: u32, view: u8, out: &mut Vec<u8>) {
         let node = self.nodes.node(index);
+        self.view = view;
         self.directory.clear();
         self.body.reset(node.name);
         let mut draft = (Rest::NoData, false, None, node.zone, (0, 0));
@@ -72,7 +88,7 @@ impl EntryBuilder<'_, '_> {
             draft = self.node(index);
         }
         let (rest, own_missing, soa_owner, zone, chain) = draft;
-        table.insert(&Draft {
+        let draft = Draft {
             name: node.name,
             flags: node.flags,
             rest,
@@ -82,13 +98,14 @@ impl EntryBuilder<'_, '_> {
             chain,
             directory: &self.directory,
             bodies: &self.body.bytes,
-        })
+        };
+        draft.write(out);
     }
 
     /// Writes directory and bodies of an existing node.
     fn node(&mut self, index: u32) -> (Rest, bool, Option<[u8; 2]>, u32, (u8, u16)) {
         let node = self.nodes.node(index);
-        let chain = self.nodes.follow(index);
+        let chain = self.nodes.follow(index, self.view);
         let alias_ttl = self.alias_ttl(&chain);
         let chain_count = self.steps(&chain.steps, alias_ttl);
         let chain_len = self.body.bytes.len() as u16;
@@ -133,16 +150,16 @@ impl EntryBuilder<'_, '_> {
             let start = self.body.bytes.len();
             if is_flat || chain.steps.is_empty() {
                 self.body.forget(start);
-                let count = self.body.rrset(&qname, rrset);
+                let count = self.body.rrset(&qname, rrset, self.view);
                 self.push_directory(rrset.rtype, count, start);
             } else if position == 0 && rrset.ttl == alias_ttl {
                 // The chain stands already at the start: go on behind it.
-                let count = self.body.rrset(at, rrset);
+                let count = self.body.rrset(at, rrset, self.view);
                 self.push_directory(rrset.rtype, written.0 + count, 0);
             } else {
                 self.body.forget(start);
                 let count = self.steps(&chain.steps, rrset.ttl);
-                let count = count + self.body.rrset(at, rrset);
+                let count = count + self.body.rrset(at, rrset, self.view);
                 self.push_directory(rrset.rtype, count, start);
             }
         }
@@ -188,7 +205,7 @@ impl EntryBuilder<'_, '_> {
             if let Some(dname) = step.dname {
                 let node = self.nodes.node(dname);
                 if let Some(rrset) = node.rrsets.iter().find(|rrset| rrset.rtype == Rtype::DNAME) {
-                    count += self.body.rrset(node.name, rrset);
+                    count += self.body.rrset(node.name, rrset, self.view);
                 }
             }
             self.body.cname(&step.owner, ttl, &step.target);
@@ -306,9 +323,9 @@ impl Writer {
     }
 
     /// Writes the records of `rrset` under `owner`, as many as one message holds.
-    fn rrset(&mut self, owner: &[u8], rrset: &Rrset) -> u16 {
+    fn rrset(&mut self, owner: &[u8], rrset: &Rrset, view: u8) -> u16 {
         let mut count = 0;
-        for rdata in &rrset.rdatas {
+        for rdata in rrset.rdatas_in(view) {
             if self.bytes.len() - self.start + owner.len() + 10 + rdata.len() > MAX_BODY {
                 break;
             }

@@ -3,18 +3,21 @@
 //!
 //! ```text
 //!  0  name length         u8      8  records in the chain  u8
-//!  1  RRset count         u8      9  unused
+//!  1  RRset count         u8      9  variants              u8
 //!  2  rest                u8     10  flags                 u16
 //!  3  extended error      u8     12  zone                  u32
 //!  4  SOA owner pointer   u16    16  name (wire form)
 //!  6  chain length        u16     …  directory: type u16, records u16, length u16, start u32
 //!                                 …  bodies: records in wire form, ready to copy
+//!                                 …  variants: view u8, length u32, a whole entry
 //! ```
 //!
 //! Numbers are little-endian, but for the SOA owner pointer, which is wire
 //! form. Bodies hold compression pointers into the question and into the body
 //! itself, since both lie at fixed places in every response to that name. The
-//! SOA of a negative answer is stored once per zone.
+//! SOA of a negative answer is stored once per zone. A variant is what one
+//! view's clients get instead, chain included; it stands behind the bodies,
+//! so that nobody else's look-up touches it.
 
 use super::place::NodeFlags;
 use crate::wire::Rtype;
@@ -23,6 +26,8 @@ use crate::wire::Rtype;
 pub(super) const FIXED: usize = 16;
 /// Length of one directory element.
 pub(super) const ELEMENT: usize = 10;
+/// Length of what stands before a variant.
+const VARIANT: usize = 5;
 
 /// What types get that the directory lacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +72,33 @@ impl<'s> Entry<'s> {
     #[inline]
     fn half(self, at: usize) -> u16 {
         self.bytes.get(at..at + 2).and_then(|b| b.try_into().ok()).map_or(0, u16::from_le_bytes)
+    }
+
+    /// The entry as clients of `view` get it.
+    #[inline]
+    #[must_use]
+    pub fn in_view(self, view: u8) -> Self {
+        if view == 0 || self.byte(9) == 0 { self } else { self.variant(view).unwrap_or(self) }
+    }
+
+    #[inline(never)]
+    fn variant(self, view: u8) -> Option<Self> {
+        let (directory, bodies) = self.directory();
+        let ends = directory.chunks_exact(ELEMENT).filter_map(|element| {
+            let start = u32::from_le_bytes(element.get(6..10)?.try_into().ok()?) as usize;
+            Some(start + usize::from(u16::from_le_bytes(element.get(4..6)?.try_into().ok()?)))
+        });
+        let mut rest = bodies.get(bodies_end(usize::from(self.half(6)), ends)..)?;
+        for _ in 0..self.byte(9) {
+            let (head, behind) = rest.split_first_chunk::<VARIANT>()?;
+            let [number, len @ ..] = *head;
+            let (bytes, next) = behind.split_at_checked(u32::from_le_bytes(len) as usize)?;
+            if number == view {
+                return Some(Self::new(bytes));
+            }
+            rest = next;
+        }
+        None
     }
 
     /// The name in wire form.
@@ -160,6 +192,11 @@ impl<'s> Entry<'s> {
     }
 }
 
+/// Where the bodies end: behind the chain and the last element's.
+fn bodies_end(chain: usize, ends: impl Iterator<Item = usize>) -> usize {
+    ends.fold(chain, usize::max)
+}
+
 /// An entry before it is written.
 #[derive(Debug)]
 pub(super) struct Draft<'a> {
@@ -177,32 +214,44 @@ pub(super) struct Draft<'a> {
 }
 
 impl Draft<'_> {
-    /// Appends the entry to `arena`; the mirror of [`Entry`]'s readers.
-    pub(super) fn write(&self, arena: &mut Vec<u8>) {
+    /// Appends the entry to `out`, still without variants; the mirror of [`Entry`]'s readers.
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
         let rest = match self.rest {
             Rest::NoData => 0,
             Rest::NxDomain => 1,
             Rest::Leads => 2,
             Rest::Forward => 3,
         };
-        arena.extend_from_slice(&[
+        out.extend_from_slice(&[
             self.name.len() as u8,
             self.directory.len() as u8,
             rest,
             u8::from(self.own_missing),
         ]);
-        arena.extend_from_slice(&self.soa_owner.unwrap_or_default());
-        arena.extend_from_slice(&self.chain.1.to_le_bytes());
-        arena.extend_from_slice(&[self.chain.0, 0]);
-        arena.extend_from_slice(&self.flags.0.to_le_bytes());
-        arena.extend_from_slice(&self.zone.to_le_bytes());
-        arena.extend_from_slice(self.name);
+        out.extend_from_slice(&self.soa_owner.unwrap_or_default());
+        out.extend_from_slice(&self.chain.1.to_le_bytes());
+        out.extend_from_slice(&[self.chain.0, 0]);
+        out.extend_from_slice(&self.flags.0.to_le_bytes());
+        out.extend_from_slice(&self.zone.to_le_bytes());
+        out.extend_from_slice(self.name);
         for (rtype, count, len, start) in self.directory {
-            arena.extend_from_slice(&rtype.0.to_le_bytes());
-            arena.extend_from_slice(&count.to_le_bytes());
-            arena.extend_from_slice(&len.to_le_bytes());
-            arena.extend_from_slice(&start.to_le_bytes());
+            out.extend_from_slice(&rtype.0.to_le_bytes());
+            out.extend_from_slice(&count.to_le_bytes());
+            out.extend_from_slice(&len.to_le_bytes());
+            out.extend_from_slice(&start.to_le_bytes());
         }
-        arena.extend_from_slice(self.bodies);
+        let ends = self.directory.iter().map(|(_, _, len, start)| *start as usize + usize::from(*len));
+        let end = bodies_end(usize::from(self.chain.1), ends);
+        out.extend_from_slice(self.bodies.get(..end).unwrap_or(self.bodies));
     }
+}
+
+/// Appends to the `entry` what clients of `view` get, another whole entry.
+/// Entries are added once per view, 255 at most.
+pub(super) fn add_variant(entry: &mut Vec<u8>, view: u8, variant: &[u8]) {
+    let Some(count) = entry.get_mut(9) else { return };
+    *count = count.saturating_add(1);
+    entry.push(view);
+    entry.extend_from_slice(&(variant.len() as u32).to_le_bytes());
+    entry.extend_from_slice(variant);
 }

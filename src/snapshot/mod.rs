@@ -15,14 +15,17 @@ mod nodes;
 pub mod place;
 pub mod publish;
 mod table;
+mod views;
 
 pub use entry::{Body, Entry, Rest};
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use model::{AnswerOptions, RecordSet};
 use place::{NodeFlags, Tree};
 use table::Table;
+use views::ViewTable;
 
 use crate::wire::{FoldedName, Name};
 
@@ -35,6 +38,8 @@ pub struct Snapshot {
     generation: u64,
     instance: u64,
     table: Table,
+    views: ViewTable,
+    has_views: bool,
     zones: Box<[ZoneSoa]>,
     depths: u64,
     forward_own_missing: bool,
@@ -57,6 +62,7 @@ impl Snapshot {
     pub fn build(set: &RecordSet, options: &AnswerOptions, generation: u64) -> Self {
         let implied = nodes::implied_zones(set, options);
         let nodes = nodes::Nodes::new(set, &implied, options);
+        let views = ViewTable::new(&set.views);
         // Serials are 32 bits and wrap (RFC 1982).
         let serial = generation as u32;
         let zones = nodes.zones.iter().map(|zone| ZoneSoa {
@@ -69,6 +75,8 @@ impl Snapshot {
             instance: INSTANCES.fetch_add(1, Ordering::Relaxed),
             zones: zones.collect(),
             table: compile::compile(&nodes, options.flat, serial),
+            has_views: nodes.has_variants && !views.is_empty(),
+            views,
             depths: nodes.depths(),
             forward_own_missing: options.forward_own_missing,
             names: nodes.list.iter().filter(|node| node.flags.any(NodeFlags::HELD)).count(),
@@ -102,9 +110,40 @@ impl Snapshot {
         self.forward_own_missing
     }
 
-    /// The held names that were asked for since the last call.
+    /// Whether some clients get other answers than the rest; if not, nobody
+    /// needs to know their view.
+    #[inline]
+    pub const fn has_views(&self) -> bool {
+        self.has_views
+    }
+
+    /// The view of `client`, for [`Entry::in_view`]: that of the longest prefix
+    /// around it, 0 for none. IPv4-mapped addresses count as IPv4.
+    #[inline]
+    pub fn view_of(&self, client: IpAddr) -> u8 {
+        self.views.view_of(client)
+    }
+
+    /// The held names that clients asked for since the last call: owner names
+    /// as asked (public aliases and private-link names alike), wildcards for
+    /// the names that they cover, and for missing names of ours the login name
+    /// of their registry. Publishing a snapshot hands on what was asked of the
+    /// one before.
     pub fn take_asked(&self) -> Vec<Name> {
-        Vec::new()
+        self.table.take_asked().filter_map(|entry| Name::from_wire(entry.name()).ok()).collect()
+    }
+
+    /// Counts the names asked of `before` since its last [`Self::take_asked`] as asked here.
+    fn hand_on_asked(&self, before: &Self) {
+        for entry in before.table.take_asked() {
+            self.mark_asked(entry.name());
+        }
+    }
+
+    /// Counts the folded wire-form `name` as asked for, if it is held or the
+    /// login name of a registry of ours.
+    pub fn mark_asked(&self, name: &[u8]) {
+        self.table.look_up(name, true);
     }
 
     /// Bytes of memory held by the table.
@@ -116,6 +155,12 @@ impl Snapshot {
     #[inline]
     pub fn find(&self, qname: &FoldedName) -> Option<Entry<'_>> {
         self.table.find(qname.as_wire()).filter(|entry| entry.flags().exists())
+    }
+
+    /// [`Self::find`]; if a client `asked` for it, a held name counts as asked for.
+    #[inline]
+    pub fn look_up(&self, qname: &FoldedName, asked: bool) -> Option<Entry<'_>> {
+        self.table.look_up(qname.as_wire(), asked).filter(|entry| entry.flags().exists())
     }
 }
 

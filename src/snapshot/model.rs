@@ -117,12 +117,37 @@ pub struct Rrset {
     pub variants: Vec<Variant>,
 }
 
+impl Rrset {
+    /// The RDATA that clients of `view` get. A variant without records counts
+    /// as none: whether a name has a type is the same for everybody.
+    pub fn rdatas_in(&self, view: u8) -> &[Box<[u8]>] {
+        let variant = self.variants.iter().find(|variant| variant.view == view && !variant.rdatas.is_empty());
+        variant.map_or(&self.rdatas, |variant| &variant.rdatas)
+    }
+
+    /// Takes variants from a set with the views `from` into one with the views
+    /// `to`, which may be others or stand in another order. What a view had
+    /// that is no more is dropped.
+    pub fn renumber_views(&mut self, from: &[ViewPrefixes], to: &[ViewPrefixes]) {
+        if self.variants.is_empty() {
+            return;
+        }
+        let place = |view: u8| {
+            let name = &from.get(usize::from(view).checked_sub(1)?)?.name;
+            let at = to.iter().position(|view| view.name == *name)?;
+            u8::try_from(at + 1).ok()
+        };
+        self.variants.retain_mut(|variant| place(variant.view).map(|view| variant.view = view).is_some());
+        self.variants.sort_by_key(|variant| variant.view);
+    }
+}
+
 /// The records that one view's clients get instead.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Variant {
     /// Index into [`RecordSet::views`] plus one; 0 never stands here.
     pub view: u8,
-    /// The RDATA of each record, uncompressed wire form.
+    /// The RDATA of each record, uncompressed wire form; never empty.
     pub rdatas: Vec<Box<[u8]>>,
 }
 

@@ -2,7 +2,7 @@
 //! they hold, where their CNAMEs lead.
 
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::model::{AnswerOptions, RecordSet, Rrset, Soa, Zone, ZonePolicy};
 use super::place::{NodeFlags, Place, Tree, place, private_name};
@@ -31,6 +31,8 @@ pub(super) struct Nodes<'a> {
     index: HashMap<&'a [u8], u32>,
     depths: u64,
     forward_own_missing: bool,
+    /// Whether any RRset has variants.
+    pub(super) has_variants: bool,
 }
 
 /// The zones that must exist besides those of the set: a registry of ours is
@@ -58,6 +60,7 @@ impl<'a> Nodes<'a> {
             index: HashMap::with_capacity(expected),
             depths: 0,
             forward_own_missing: options.forward_own_missing,
+            has_variants: false,
         };
         // The most specific zone first: it wins for the owners that it holds.
         let mut zones: Vec<&Zone> = set.zones.iter().chain(implied).collect();
@@ -129,6 +132,7 @@ impl<'a> Nodes<'a> {
         }
         node.zone = zone_index;
         node.rrsets.push(rrset);
+        let varies = !rrset.variants.is_empty();
         node.flags.0 = node.flags.0 & !NodeFlags::EMPTY | NodeFlags::HELD | NodeFlags::IN_ZONE;
         if rrset.rtype == Rtype::NS && !is_apex {
             node.flags.0 |= NodeFlags::DELEGATION;
@@ -136,6 +140,7 @@ impl<'a> Nodes<'a> {
         if rrset.rtype == Rtype::DNAME {
             node.flags.0 |= NodeFlags::DNAME;
         }
+        self.has_variants |= varies;
         if !is_apex {
             self.add_ancestors(rrset.owner.is_wildcard(), owner, zone, zone_index);
         }
@@ -179,8 +184,26 @@ impl<'a> Nodes<'a> {
         &self.list[index as usize]
     }
 
-    /// Follows CNAMEs from the node `start` to where they end.
-    pub(super) fn follow(&self, start: u32) -> Chain<'a> {
+    /// The views whose clients may get another answer at the node `start`
+    /// than everybody else: those with variants anywhere on its chain.
+    pub(super) fn views(&self, start: u32) -> BTreeSet<u8> {
+        let mut views = BTreeSet::new();
+        if self.has_variants {
+            self.walk(start, 0, &mut |passed| {
+                let variants = self.node(passed).rrsets.iter().flat_map(|rrset| &rrset.variants);
+                views.extend(variants.map(|variant| variant.view).filter(|view| *view != 0));
+            });
+        }
+        views
+    }
+
+    /// Follows CNAMEs from the node `start` to where they end for clients of `view`.
+    pub(super) fn follow(&self, start: u32, view: u8) -> Chain<'a> {
+        self.walk(start, view, &mut |_| ())
+    }
+
+    /// [`Self::follow`] that tells each node it passes.
+    fn walk(&self, start: u32, view: u8, pass: &mut impl FnMut(u32)) -> Chain<'a> {
         let mut steps: Vec<Step<'a>> = Vec::new();
         let mut at: Cow<'a, [u8]> = Cow::Borrowed(self.node(start).name);
         let mut place: Place<u32> = Place::Exact(start);
@@ -188,7 +211,8 @@ impl<'a> Nodes<'a> {
             let node = match place {
                 Place::Exact(index) | Place::Wildcard(index) => index,
                 Place::Dname(index) => {
-                    let Some(step) = self.substitute(index, &at) else {
+                    pass(index);
+                    let Some(step) = self.substitute(index, &at, view) else {
                         return Chain { steps, end: End::Denied(index, false) };
                     };
                     let Some(next) = self.step(&mut steps, step) else { break };
@@ -211,12 +235,13 @@ impl<'a> Nodes<'a> {
                 }
                 Place::Outside => return Chain { steps, end: End::Leads },
             };
+            pass(node);
             let found = self.node(node);
             let cname = found.rrsets.iter().find(|rrset| rrset.rtype == Rtype::CNAME);
             let target = match (found.alias, cname) {
                 (Some(target), _) => (target.as_wire(), None),
                 (None, Some(rrset)) => {
-                    (rrset.rdatas.first().map_or(&[0][..], |rdata| rdata), Some(rrset.ttl))
+                    (rrset.rdatas_in(view).first().map_or(&[0][..], |rdata| rdata), Some(rrset.ttl))
                 }
                 (None, None) if found.flags.any(NodeFlags::DELEGATION) && !steps.is_empty() => {
                     return Chain { steps, end: End::Leads };
@@ -244,11 +269,11 @@ impl<'a> Nodes<'a> {
     }
 
     /// The CNAME that a DNAME stands for (RFC 6672 section 2.2).
-    fn substitute(&self, dname: u32, at: &[u8]) -> Option<Step<'a>> {
+    fn substitute(&self, dname: u32, at: &[u8], view: u8) -> Option<Step<'a>> {
         let node = self.node(dname);
         let rrset = node.rrsets.iter().find(|rrset| rrset.rtype == Rtype::DNAME)?;
         let mut target = at.get(..at.len().checked_sub(node.name.len())?)?.to_vec();
-        target.extend_from_slice(rrset.rdatas.first()?);
+        target.extend_from_slice(rrset.rdatas_in(view).first()?);
         Name::from_wire(&target).ok()?;
         let owner = Cow::Owned(at.to_vec());
         Some(Step { owner, ttl: Some(rrset.ttl), target: Cow::Owned(target), dname: Some(dname) })

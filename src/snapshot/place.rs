@@ -206,3 +206,16 @@ pub fn private_name(public: &[u8], suffix_labels: usize) -> Option<Vec<u8>> {
     wire.extend_from_slice(suffix);
     Some(wire)
 }
+
+/// The login name of the registry that `name` belongs to, public or not: its
+/// first label on the registry suffix, which has `suffix_labels` labels; in
+/// wire form.
+pub fn login_name(name: &[u8], suffix_labels: usize) -> Option<Vec<u8>> {
+    let above = Labels::new(name).count().checked_sub(suffix_labels)?;
+    let mut suffix = name;
+    for _ in 0..above {
+        suffix = parent(suffix)?;
+    }
+    let registry = Labels::new(name).next()?;
+    Some([&[registry.len() as u8], registry, suffix].concat())
+}

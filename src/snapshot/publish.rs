@@ -32,15 +32,21 @@ impl Publisher {
         Arc::new(Self { version: AtomicU64::new(0), slot: Mutex::new(slot) })
     }
 
-    /// Replaces the snapshot for all readers.
+    /// Replaces the snapshot for all readers. What was asked of the last one
+    /// and not taken yet counts as asked of the new one.
     pub fn publish(&self, snapshot: Snapshot) {
         let fresh = Arc::new(snapshot);
-        let freed = {
+        let (superseded, freed) = {
             let mut slot = self.slot.lock().unwrap_or_else(PoisonError::into_inner);
-            let superseded = std::mem::replace(&mut slot.current, fresh);
-            slot.previous.replace(superseded)
+            let superseded = std::mem::replace(&mut slot.current, Arc::clone(&fresh));
+            (Arc::clone(&superseded), slot.previous.replace(superseded))
         };
         self.version.fetch_add(1, Ordering::Release);
+        // What a worker's last batch still asks of the superseded one is
+        // handed on the next time, when that is freed.
+        for before in [Some(&superseded), freed.as_ref()].into_iter().flatten() {
+            fresh.hand_on_asked(before);
+        }
         drop(freed);
     }
 

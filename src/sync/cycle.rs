@@ -20,6 +20,7 @@ use super::status::Status;
 use super::store::{Store, Unsaved};
 use crate::findings::Finding;
 use crate::metrics::sync::SyncMetrics;
+use crate::routes::Routes;
 use crate::snapshot::Snapshot;
 use crate::snapshot::model::{AnswerOptions, RecordSet};
 use crate::snapshot::publish::Publisher;
@@ -33,6 +34,8 @@ pub struct Sync {
     pub(super) rules: Rules,
     pub(super) clock: Box<dyn Clock>,
     pub(super) readings: Readings,
+    /// Which addresses lead to the registries, as far as that is checked.
+    pub(super) routes: Routes,
     pub(super) memory: Memory,
     /// What of the published set waits to be taken away.
     pub(super) waits: Waits,
@@ -146,6 +149,13 @@ impl Sync {
         due.checked_sub(self.clock.steady()).filter(|left| *left > 0).map(Duration::from_secs)
     }
 
+    /// Takes what changes though nothing is to be published: the marks of
+    /// names that were asked for, and when Azure was last read.
+    pub(super) fn look_around(&mut self) {
+        self.collect_asked();
+        self.readings.note_times(&self.metrics);
+    }
+
     /// Takes the marks of names that were asked for.
     pub(super) fn collect_asked(&mut self) {
         self.asked.collect(&self.publisher.current(), self.clock.steady());
@@ -167,7 +177,7 @@ impl Sync {
             !self.readings.sources().is_empty() && listings.is_empty() && !self.current.loaded;
         let mut memory = self.memory.clone();
         memory.own.retain(|name| !decision.forgotten.contains(name));
-        let mut merged = merge(&listings, &self.policy, &memory);
+        let mut merged = merge(&listings, &self.policy, &memory, &self.routes.get());
         let forgotten = self.forget(decision.forgotten, &mut merged);
         let set = std::mem::take(&mut merged.set);
         let wanted = set.clone();

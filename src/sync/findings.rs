@@ -9,9 +9,9 @@ use super::Sync;
 use super::policy::Policy;
 use crate::config::Config;
 use crate::events::outside;
-use crate::findings::{Code, Evidence, Finding, Ignored, Ledger, Severity, Stamped, UpstreamFacts, examine};
+use crate::findings::{Code, Evidence, Finding, Ignored, Ledger, Severity, Stamped, examine};
 use crate::metrics::sync::SyncMetrics;
-use crate::routes::Routes;
+use crate::routes::{Routes, Upstreams};
 use crate::snapshot::model::RecordSet;
 use crate::sources::Reading;
 use crate::sources::facts::Listing;
@@ -27,7 +27,7 @@ pub(super) struct Findings {
     ignored: Ignored,
     ledger: Ledger,
     routes: Routes,
-    upstreams: UpstreamFacts,
+    upstreams: Upstreams,
     told: Told,
 }
 
@@ -58,7 +58,7 @@ impl Findings {
     }
 
     /// Takes the handles that the route checks and the upstreams' checks fill.
-    pub(super) fn attach(&mut self, routes: Routes, upstreams: UpstreamFacts) {
+    pub(super) fn attach(&mut self, routes: Routes, upstreams: Upstreams) {
         (self.routes, self.upstreams) = (routes, upstreams);
     }
 
@@ -104,7 +104,8 @@ pub(super) struct Updated {
 
 impl Sync {
     /// Takes the handles that the checks of routes and of upstreams fill.
-    pub fn attach_checks(&mut self, routes: Routes, upstreams: UpstreamFacts) {
+    pub fn attach_checks(&mut self, routes: Routes, upstreams: Upstreams) {
+        self.routes = routes.clone();
         self.findings.attach(routes, upstreams);
     }
 }

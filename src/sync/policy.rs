@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::config::{AnswerMode, Config, OwnMissing};
-use crate::snapshot::model::AnswerOptions;
+use crate::config::{AnswerMode, Config, OwnMissing, View};
+use crate::snapshot::model::{AnswerOptions, ViewPrefixes};
 use crate::sources::registry_name::private_zone;
 use crate::wire::Name;
 
@@ -31,6 +31,10 @@ pub struct Policy {
     pub vnets: Vec<String>,
     /// Prefixes that addresses of registries must lie in.
     pub allowed_prefixes: Vec<IpNet>,
+    /// Regions whose endpoints are preferred, best first.
+    pub regions: Vec<String>,
+    /// Clients that get answers of their own, and whose endpoints they prefer.
+    pub views: Vec<View>,
 }
 
 /// What of the configuration decides which names count at all.
@@ -52,6 +56,10 @@ impl Scope {
         [gone(&before.suffixes, &self.suffixes), gone(&before.zones, &self.zones)].concat()
     }
 }
+
+/// How well an endpoint fits a preference, smaller is better: the place of its
+/// virtual network, then that of its region; `usize::MAX` for none.
+pub(super) type Fit = (usize, usize);
 
 impl Policy {
     /// Its scope, to be compared with that of another configuration.
@@ -76,6 +84,8 @@ impl Policy {
             interface_ttl: config.names.interface_ttl,
             vnets: config.scope.vnets.clone(),
             allowed_prefixes: config.scope.allowed_prefixes.clone(),
+            regions: config.scope.regions.clone(),
+            views: config.views.clone(),
         }
     }
 
@@ -99,6 +109,25 @@ impl Policy {
         self.vnets.iter().position(|wanted| wanted.eq_ignore_ascii_case(vnet))
     }
 
+    /// The place of a region among those preferred, smaller is better.
+    pub(super) fn region_place(&self, region: &str) -> usize {
+        place(&self.regions, region)
+    }
+
+    /// How well an endpoint in `vnet` and `region` fits each view.
+    pub(super) fn fits(&self, vnet: Option<&str>, region: &str) -> Vec<Fit> {
+        let fit = |view: &View| {
+            (vnet.map_or(usize::MAX, |vnet| place(&view.vnets, vnet)), place(&view.regions, region))
+        };
+        self.views.iter().map(fit).collect()
+    }
+
+    /// The clients of the views, as the record set has them.
+    pub(super) fn view_prefixes(&self) -> Vec<ViewPrefixes> {
+        let prefixes = |view: &View| ViewPrefixes { name: view.name.clone(), clients: view.clients.clone() };
+        self.views.iter().map(prefixes).collect()
+    }
+
     /// Whether `apex` is a private-link zone or lies below one.
     pub(super) fn is_private_link(&self, apex: &Name) -> bool {
         self.private_zones().any(|zone| apex.is_at_or_below(&zone))
@@ -117,6 +146,11 @@ impl Policy {
     fn private_zones(&self) -> impl Iterator<Item = Name> {
         self.suffixes.iter().filter_map(private_zone)
     }
+}
+
+/// The place of `wanted` in `list`; `usize::MAX` if it is not there.
+fn place(list: &[String], wanted: &str) -> usize {
+    list.iter().position(|item| item.eq_ignore_ascii_case(wanted)).unwrap_or(usize::MAX)
 }
 
 /// How a record set is answered under `config`.

@@ -71,6 +71,8 @@ pub struct Alternative {
     pub rdatas: Vec<Box<[u8]>>,
     /// Why it lost.
     pub reason: Reason,
+    /// The names of the views whose clients get it nevertheless.
+    pub views: Vec<String>,
 }
 
 /// The kinds of facts that RRsets come from, best first.
@@ -127,9 +129,20 @@ pub enum Reason {
     CnameConflict,
     /// A public alias stands at the name.
     HiddenByAlias,
+    /// The endpoint lies in another region than the one preferred.
+    OtherRegion,
+    /// The endpoint lies in another virtual network than the one preferred.
+    OtherNetwork,
+    /// The check of its addresses failed, and that of another endpoint did not.
+    RouteFailed,
 }
 
 impl Reason {
+    /// Whether it lost to another endpoint for the same name, and might win tomorrow.
+    pub const fn is_choice(self) -> bool {
+        matches!(self, Self::OtherEndpoint | Self::OtherRegion | Self::OtherNetwork | Self::RouteFailed)
+    }
+
     /// The word for it, for programs and metrics.
     pub const fn label(self) -> &'static str {
         match self {
@@ -142,6 +155,9 @@ impl Reason {
             Self::OutsideAllowedPrefixes => "outside-allowed-prefixes",
             Self::CnameConflict => "cname-conflict",
             Self::HiddenByAlias => "hidden-by-alias",
+            Self::OtherRegion => "other-region",
+            Self::OtherNetwork => "other-network",
+            Self::RouteFailed => "route-failed",
         }
     }
 }
@@ -158,6 +174,9 @@ impl fmt::Display for Reason {
             Self::OutsideAllowedPrefixes => "an address lies outside the allowed prefixes",
             Self::CnameConflict => "a CNAME cannot stand beside other data",
             Self::HiddenByAlias => "a public alias stands at the name",
+            Self::OtherRegion => "an endpoint in a preferred region was chosen",
+            Self::OtherNetwork => "an endpoint in a preferred virtual network was chosen",
+            Self::RouteFailed => "the check of the way to it failed and another endpoint was chosen",
         })
     }
 }
@@ -207,7 +226,8 @@ impl Provenance {
                 continue;
             };
             if let Some(sighting) = entry.winner.take() {
-                let lost = Alternative { sighting, rdatas: rdatas.clone(), reason: Reason::LowerPriority };
+                let (rdatas, reason) = (rdatas.clone(), Reason::LowerPriority);
+                let lost = Alternative { sighting, rdatas, reason, views: Vec::new() };
                 entry.alternatives.insert(0, lost);
             }
         }

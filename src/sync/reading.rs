@@ -86,9 +86,9 @@ impl Readings {
     /// reads in the background and is configured as before goes on as it is.
     pub(super) fn reopen(&mut self, config: &Config, metrics: &SyncMetrics) {
         let old = std::mem::take(&mut self.sources);
-        let kept: Vec<*const ()> = old.iter().map(address).collect();
+        let kept: Vec<*const ()> = old.iter().map(|source| address(source.as_ref())).collect();
         self.sources = sources::open_reusing(config, old);
-        for source in self.sources.iter().filter(|source| !kept.contains(&address(source))) {
+        for source in self.sources.iter().filter(|source| !kept.contains(&address(source.as_ref()))) {
             // It is another one, whatever one of its name has said.
             self.health.remove(source.name());
             source.count_in(metrics.azure());
@@ -139,6 +139,21 @@ impl Readings {
     /// The same, to be saved.
     pub(super) fn to_saved(&self) -> Vec<Listing> {
         self.listings.values().flatten().cloned().collect()
+    }
+
+    /// Takes the time of the last whole reading of sources that read in the
+    /// background: while nothing changes nobody else asks them.
+    pub(super) fn note_times(&mut self, metrics: &SyncMetrics) {
+        for source in self.sources.iter().filter(|source| source.kind() == SourceKind::Azure) {
+            let Ok(reading) = read_contained(source.as_ref()) else { continue };
+            let read_at = reading.listings.iter().map(|listing| listing.read_at).max();
+            let Some(read_at) = read_at.filter(|_| reading.failures.is_empty() && !reading.is_pending) else {
+                continue;
+            };
+            let health = self.health.entry(source.name().to_owned()).or_default();
+            health.last_success = health.last_success.max(Some(read_at));
+            metrics.last_success(source.name(), health.last_success.unwrap_or(0));
+        }
     }
 
     /// Whether some source never said anything, or its first reading still runs.
@@ -238,8 +253,8 @@ impl Readings {
 }
 
 /// Tells one source from another, whatever they are called.
-fn address(source: &Box<dyn ReadRecords>) -> *const () {
-    std::ptr::from_ref(source.as_ref()).cast()
+fn address(source: &dyn ReadRecords) -> *const () {
+    std::ptr::from_ref(source).cast()
 }
 
 /// Notes which listings of a reading were read anew. A source that reads in

@@ -18,6 +18,7 @@ use super::store::{Store, Unsaved, not_loaded};
 use crate::config::{Config, Guard};
 use crate::findings::{Code, Finding};
 use crate::metrics::sync::SyncMetrics;
+use crate::routes::Routes;
 use crate::snapshot::Snapshot;
 use crate::snapshot::publish::Publisher;
 
@@ -64,6 +65,7 @@ impl Sync {
             rules: rules(&config.guard),
             clock,
             readings: Readings::open(config, &metrics),
+            routes: Routes::default(),
             memory: Memory::default(),
             waits: Waits::default(),
             asked: Asked::default(),

@@ -190,7 +190,7 @@ impl Loop {
                     self.look();
                 }
                 Err(RecvTimeoutError::Timeout) => {
-                    self.sync.collect_asked();
+                    self.sync.look_around();
                     self.look();
                 }
             }

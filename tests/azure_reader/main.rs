@@ -66,7 +66,7 @@ fn failed(reading: &Reading) -> Vec<&str> {
 
 fn merged(reading: &Reading) -> RecordSet {
     let listings: Vec<&Listing> = reading.listings.iter().collect();
-    merge(&listings, &Policy::new(&config("")), &Memory::default()).set
+    merge(&listings, &Policy::new(&config("")), &Memory::default(), &hubdns::routes::RouteTable::new()).set
 }
 
 /// Owner names with their addresses and TTL.

@@ -1,6 +1,8 @@
 //! What must hold for any bytes that Resource Manager may send; shared by the
 //! fuzz target and by the replay of its seeds.
 
+#![allow(unreachable_pub, reason = "also included by the fuzz target")]
+
 use hubdns::sources::az_json::facts_of_body;
 use hubdns::sources::azure::arm::{page, problem};
 use url::Url;

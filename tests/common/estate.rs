@@ -2,7 +2,9 @@
 
 use hubdns::answer::{Context, Outcome, Transport, answer};
 use hubdns::snapshot::Snapshot;
-use hubdns::snapshot::model::{Alias, AnswerOptions, RecordSet, Rrset, Soa, Zone, ZonePolicy};
+use hubdns::snapshot::model::{
+    Alias, AnswerOptions, RecordSet, Rrset, Soa, Variant, ViewPrefixes, Zone, ZonePolicy,
+};
 use hubdns::wire::message::{Message, Section};
 use hubdns::wire::{FoldedName, Name, Query, Reject, Response, Rtype, rdata};
 
@@ -25,6 +27,8 @@ pub fn options() -> AnswerOptions {
 /// contoso.privatelink.azurecr.io 10 A 10.0.0.5      (into the zone last named)
 /// alias contoso.azurecr.io contoso.privatelink.azurecr.io
 /// own contoso.azurecr.io
+/// view spokes 10.8.0.0/16,fd08::/16      (numbered from one)
+/// in spokes contoso.privatelink.azurecr.io A 10.8.0.5     (instead of the RRset above)
 /// ```
 pub fn record_set(text: &str) -> RecordSet {
     let mut set = RecordSet::default();
@@ -37,6 +41,13 @@ pub fn record_set(text: &str) -> RecordSet {
                 set.aliases.push(Alias { public: name(public), target: name(target) });
             }
             ["own", login] => set.own.push(name(login)),
+            ["view", view, clients] => set.views.push(ViewPrefixes {
+                name: (*view).to_owned(),
+                clients: clients.split(',').map(|prefix| prefix.parse().unwrap()).collect(),
+            }),
+            ["in", view, owner, rtype, data @ ..] => {
+                add_variant(&mut set, view, owner, rtype, &data.join(" "));
+            }
             [owner, ttl, rtype, data @ ..] => {
                 let (owner, rtype) = (name(owner), rtype.parse::<Rtype>().unwrap());
                 let data = rdata_from_text(rtype, &data.join(" "));
@@ -58,6 +69,21 @@ pub fn record_set(text: &str) -> RecordSet {
         }
     }
     set
+}
+
+/// Adds a record that clients of `view` get instead.
+fn add_variant(set: &mut RecordSet, view: &str, owner: &str, rtype: &str, data: &str) {
+    let number = set.views.iter().position(|known| known.name == view).expect("a view first") + 1;
+    let (number, rtype) = (u8::try_from(number).unwrap(), rtype.parse::<Rtype>().unwrap());
+    let mut rrsets = set.zones.iter_mut().flat_map(|zone| &mut zone.rrsets);
+    let rrset =
+        rrsets.find(|rrset| rrset.owner == name(owner) && rrset.rtype == rtype).expect("an RRset first");
+    let data = rdata_from_text(rtype, data);
+    match rrset.variants.iter_mut().find(|variant| variant.view == number) {
+        Some(variant) => variant.rdatas.push(data),
+        None => rrset.variants.push(Variant { view: number, rdatas: vec![data] }),
+    }
+    rrset.variants.sort_by_key(|variant| variant.view);
 }
 
 fn zone(apex: &str, policy: ZonePolicy) -> Zone {
@@ -113,11 +139,16 @@ pub fn spelled(text: &str) -> Vec<u8> {
 
 /// What became of a query, and the response's bytes where there is one.
 pub fn ask(snapshot: &Snapshot, query: &[u8], transport: Transport) -> (Outcome, Vec<u8>) {
+    ask_as(snapshot, query, Context { transport, ..Context::INTERNAL })
+}
+
+/// [`ask`] in a context of the test's own.
+pub fn ask_as(snapshot: &Snapshot, query: &[u8], context: Context) -> (Outcome, Vec<u8>) {
     let parsed = Query::parse(query).unwrap_or_else(|reject: Reject| panic!("rejected: {reject:?}"));
     let mut buf = vec![0; 65_535];
     buf[..query.len()].copy_from_slice(query);
     let mut out = Response::new(&mut buf, 65_535);
-    let outcome = answer(&parsed, &Context { transport, udp_size: 1232, view: 0 }, snapshot, &mut out);
+    let outcome = answer(&parsed, &context, snapshot, &mut out);
     let len = if matches!(outcome, Outcome::Miss(_)) { query.len() } else { out.len() };
     buf.truncate(len);
     (outcome, buf)

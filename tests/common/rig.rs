@@ -159,9 +159,13 @@ impl Rig {
 
     /// Sends a query in; over UDP with 1232 bytes at most.
     pub fn send(&self, query: &[u8], transport: Transport) -> Awaited {
+        self.send_as(query, Context { transport, ..Context::INTERNAL })
+    }
+
+    /// [`Rig::send`] in a context of the test's own.
+    pub fn send_as(&self, query: &[u8], context: Context) -> Awaited {
         let (sender, receiver) = mpsc::channel();
         let parsed = Query::parse(query).unwrap();
-        let context = Context { transport, udp_size: 1232, view: 0 };
         let mut buf = vec![0xee; 65_535];
         buf[..query.len()].copy_from_slice(query);
         let mut out = Response::new(&mut buf, 65_535);

@@ -177,8 +177,11 @@ impl Upstream {
         seen.clone()
     }
 
-    /// Sends what was held back.
+    /// Sends what was held back. A query that is still under way is waited for.
     pub fn release(&self) {
+        let seen = self.state.seen.lock().unwrap();
+        let is_none = |_: &mut Vec<Asked>| self.state.held.lock().unwrap().is_empty();
+        drop(self.state.grown.wait_timeout_while(seen, PATIENCE, is_none).unwrap());
         for (peer, message) in self.state.held.lock().unwrap().drain(..) {
             self.socket.send_to(&message, peer).unwrap();
         }

@@ -32,17 +32,20 @@ fn policy() -> Policy {
         interface_ttl: 10,
         vnets: Vec::new(),
         allowed_prefixes: vec!["10.0.0.0/8".parse().unwrap()],
+        regions: Vec::new(),
+        views: Vec::new(),
     }
 }
 
 /// What merge and rules find.
 fn find(listings: &[Listing], policy: &Policy, memory: &Memory) -> Vec<Finding> {
     let listings: Vec<&Listing> = listings.iter().collect();
-    let merged = merge(&listings, policy, memory);
+    let merged = merge(&listings, policy, memory, &hubdns::routes::RouteTable::new());
     let mut findings = merged.findings;
     let facts = Facts { listings: &listings, set: &merged.set, policy, incomplete: false };
     findings.extend(examine(&facts.evidence()));
-    findings
+    // Merge and rules may both say so; it is told once.
+    hubdns::findings::since(findings, Vec::new())
 }
 
 fn pairs(findings: &[Finding]) -> Vec<(String, String)> {

@@ -1,6 +1,7 @@
 //! Each rule: what is changed in a healthy estate, and what is found.
 
-use hubdns::findings::{Code, Finding, UpstreamFact};
+use hubdns::findings::{Code, Finding};
+use hubdns::routes::UpstreamState;
 use hubdns::routes::{Route, RouteTable};
 use hubdns::sources::facts::{Listing, SourceKind};
 use hubdns::sync::memory::Memory;
@@ -101,7 +102,13 @@ fn a_registry_whose_connection_waits_again_keeps_its_names() {
 
 fn find_memory(text: &str) -> Memory {
     let listings = listings(text, SourceKind::Azure);
-    merge(&listings.iter().collect::<Vec<_>>(), &policy(), &Memory::default()).memory
+    merge(
+        &listings.iter().collect::<Vec<_>>(),
+        &policy(),
+        &Memory::default(),
+        &hubdns::routes::RouteTable::new(),
+    )
+    .memory
 }
 
 #[test]
@@ -153,7 +160,8 @@ fn nothing_is_stale_while_something_was_never_read() {
     let text = changed("set z old.privatelink.azurecr.io A 10 10.0.0.99");
     let listings = listings(&text, SourceKind::Azure);
     let listings: Vec<&Listing> = listings.iter().collect();
-    let (policy, merged) = (policy(), merge(&listings, &policy(), &Memory::default()));
+    let (policy, merged) =
+        (policy(), merge(&listings, &policy(), &Memory::default(), &hubdns::routes::RouteTable::new()));
     let facts = Facts { listings: &listings, set: &merged.set, policy: &policy, incomplete: true };
     assert_eq!(examine(&facts.evidence()), []);
 }
@@ -266,7 +274,7 @@ fn ways_out() {
     let listings = listings(&changed(""), SourceKind::Azure);
     let listings: Vec<&Listing> = listings.iter().collect();
     let policy = policy();
-    let merged = merge(&listings, &policy, &Memory::default());
+    let merged = merge(&listings, &policy, &Memory::default(), &hubdns::routes::RouteTable::new());
     let route = |problem: Option<&str>| Route { problem: problem.map(str::to_owned), checked_at: 1 };
     let key = |address: &str| ("contoso.azurecr.io".to_owned(), address.parse().unwrap());
     let routes: RouteTable = [
@@ -275,7 +283,7 @@ fn ways_out() {
         (("contoso.westeurope.data.azurecr.io".to_owned(), "10.0.0.4".parse().unwrap()), route(None)),
     ]
     .into();
-    let upstream = |address: &str, dnssec| UpstreamFact {
+    let upstream = |address: &str, dnssec| UpstreamState {
         group: "azure".into(),
         address: address.parse().unwrap(),
         dnssec,
@@ -302,7 +310,7 @@ fn what_answers_is_not_stale() {
     let listings = listings(&changed("set z old.privatelink.azurecr.io A 10 10.0.0.99"), SourceKind::Azure);
     let listings: Vec<&Listing> = listings.iter().collect();
     let policy = policy();
-    let merged = merge(&listings, &policy, &Memory::default());
+    let merged = merge(&listings, &policy, &Memory::default(), &hubdns::routes::RouteTable::new());
     let routes: RouteTable = [(
         ("old.azurecr.io".to_owned(), "10.0.0.99".parse().unwrap()),
         Route { problem: None, checked_at: 1 },

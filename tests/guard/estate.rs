@@ -60,7 +60,7 @@ fn add(word: &str, zone: &mut Zone, estate: &mut Estate) {
     };
     if word.ends_with('?') {
         let reason = Reason::OutOfScope;
-        let lost = Alternative { sighting: sighting.clone(), rdatas: Vec::new(), reason };
+        let lost = Alternative { sighting: sighting.clone(), rdatas: Vec::new(), reason, views: Vec::new() };
         let entry = Entry { winner: None, alternatives: vec![lost], ..offer(owner, rtype) };
         estate.provenance.entries.push(entry);
         return;

@@ -116,8 +116,7 @@ fn a_missing_permission_exits_1_with_the_role_that_grants_it() {
     let output = run(&path, &[], &secret());
     let text = said(&output);
     assert_eq!(output.status.code(), Some(1), "{text}");
-    let line =
-        "Microsoft.ContainerRegistry/registries/read                    MISSING: the role Reader grants it";
+    let line = "Microsoft.ContainerRegistry/registries/read                    MISSING (registries): the role Reader grants it";
     assert!(text.contains(line), "{text}");
     assert!(text.contains("permissions are missing"), "{text}");
     let output = run(&path, &["--json"], &secret());
@@ -202,6 +201,28 @@ fn the_proxy_of_the_environment_counts() {
     variables.push(("NO_PROXY", "127.0.0.1"));
     run(&path, &[], &variables);
     assert_eq!(proxy.asked().len(), asked.len());
+}
+
+#[test]
+fn no_proxy_of_the_environment_takes_what_goes_to_the_metadata_service() {
+    let azure = azure(&["*/read"]);
+    let metadata = StandIn::http(|_| Reply::metadata(&token(), 3600));
+    let proxy = Proxy::start(metadata.address);
+    let (_guard, path) = config(&azure, "");
+    let text =
+        std::fs::read_to_string(&path).expect("read").replace("\"client-secret\"", "\"managed-identity\"");
+    std::fs::write(&path, text).expect("written");
+    let (host, url) = (format!("http://{}", metadata.address), format!("http://{}", proxy.address));
+    let variables = [
+        ("AZURE_POD_IDENTITY_AUTHORITY_HOST", host.as_str()),
+        ("HTTP_PROXY", url.as_str()),
+        ("http_proxy", url.as_str()),
+        ("NO_PROXY", "nothing.example"),
+    ];
+    let text = said(&run(&path, &[], &variables));
+    assert!(text.contains("managed-identity worked"), "{text}");
+    assert_eq!(metadata.seen().len(), 1);
+    assert!(proxy.asked().is_empty(), "{:?}", proxy.asked());
 }
 
 #[test]

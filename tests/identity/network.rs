@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use hubdns::config::{AzureSource, CredentialKind};
+use hubdns::config::{AzureSource, CredentialKind, ProxyUrl};
 use hubdns::sources::azure::bootstrap::Bootstrap;
 use hubdns::sources::azure::http::{Http, HttpError, exchange};
 use hubdns::wire::Rtype;
@@ -56,7 +56,8 @@ async fn files_of_certificates_that_cannot_be_used_are_named() {
         assert!(matches!(&error, HttpError::Setup(said) if said.contains("ca.pem")), "{error}");
     }
     let mut source = azure.source(&[]);
-    source.proxy = Some("http://user:hush@[".to_owned());
+    source.proxy = Some(ProxyUrl("http://user:hush@[".to_owned()));
+    assert!(!format!("{source:?}").contains("hush"));
     let error = Http::new(&source, &[], &[]).unwrap_err();
     assert!(!error.to_string().contains("hush"), "{error}");
 }
@@ -116,7 +117,7 @@ async fn the_proxy_takes_what_goes_to_azure_and_nothing_else() {
     let proxy = Proxy::start(azure.address);
     // Nobody but the proxy knows this name: it is not looked up here.
     let mut source = azure.source_as(&format!("https://{NAME}"), &[CredentialKind::ClientSecret]);
-    source.proxy = Some(format!("http://{}", proxy.address));
+    source.proxy = Some(ProxyUrl(format!("http://{}", proxy.address)));
     identity(&source, SECRET).token().await.unwrap();
     assert_eq!(proxy.asked(), [format!("CONNECT {NAME}:443 HTTP/1.1")]);
     let clients = http(&source);
@@ -168,4 +169,24 @@ async fn a_request_ends_with_its_time() {
     let error = exchange(http(&source).azure.get(format!("https://{nobody}/")), LIMIT).await.unwrap_err();
     assert!(matches!(error, HttpError::Failed(_)), "{error}");
     assert!(!error.to_string().contains("https://"), "{error}");
+}
+
+#[tokio::test]
+async fn the_authority_of_the_environment_is_for_named_clouds() {
+    let azure = StandIn::https(|_| Reply::token("the-token", 3599));
+    let url = format!("https://{}/", azure.address);
+    let nobody = format!("https://{}", closed());
+    let mut source = azure.source(&[CredentialKind::ClientSecret]);
+    let custom = identity(&source, &[SECRET[0], ("AZURE_AUTHORITY_HOST", &nobody)]);
+    custom.token().await.unwrap();
+    source.cloud = hubdns::config::AzureCloud::UsGovernment;
+    let named = identity(&source, &[SECRET[0], ("AZURE_AUTHORITY_HOST", &url)]);
+    assert_eq!(named.authority(), url.trim_end_matches('/'));
+    named.token().await.unwrap();
+    let seen = azure.seen();
+    assert_eq!(seen[1].fields()["scope"], "https://management.usgovcloudapi.net/.default");
+    assert_eq!(seen.len(), 2);
+    // Secrets do not go in the clear, whatever the variable says.
+    let plain = identity(&source, &[("AZURE_AUTHORITY_HOST", "http://127.0.0.1")]);
+    assert_eq!(plain.authority(), "https://login.microsoftonline.us");
 }

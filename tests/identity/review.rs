@@ -2,9 +2,10 @@
 
 use async_trait::async_trait;
 use hubdns::config::{CredentialKind, Discovery};
+use hubdns::sources::azure::Client;
 use hubdns::sources::azure::arm::{ArmError, Family, List};
 use hubdns::sources::azure::http::{Http, exchange};
-use hubdns::sources::azure::permissions::{AskArm, Grant, Method, NEEDED, Review, review, role_json};
+use hubdns::sources::azure::permissions::{Grant, Method, NEEDED, Review, review, role_json};
 use serde_json::{Value, json};
 
 use crate::stand_in::{Reply, Seen, StandIn};
@@ -19,7 +20,7 @@ struct Plain {
 }
 
 #[async_trait]
-impl AskArm for Plain {
+impl Client for Plain {
     async fn list(&self, family: &Family, path: &str) -> Result<List, ArmError> {
         let body = self.get(family, path).await?;
         let values =
@@ -193,4 +194,13 @@ async fn subscriptions_of_management_groups_are_found_and_a_refusal_names_its_ac
     assert_eq!(review.problems.len(), 1);
     assert!(review.problems[0].contains("Microsoft.Management/managementGroups/descendants/read"));
     assert!(!review.is_complete());
+}
+
+#[test]
+fn the_readme_names_every_action() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
+    let readme = std::fs::read_to_string(path).unwrap();
+    for needed in NEEDED {
+        assert!(readme.contains(&format!("`{}`", needed.action)), "{}", needed.action);
+    }
 }

@@ -33,11 +33,15 @@ fn state(text: &str) -> ConnectionState {
 /// set     ZONE OWNER TYPE TTL DATA[,DATA]  [id=ZONE-ID]
 /// zone    APEX                             [id=ZONE-ID] [policy=authoritative]
 /// link    ZONE-ID VNET
+///         (`live:` before zone, set and link: by the source azure)
 /// nic     ID FQDN|- ADDRESS                [pe=ID] [vnet=ID] [region=R]
 /// pe      ID STATE REGISTRY                [vnet=ID] [region=R] [custom=FQDN=ADDRESS]
 /// registry ID LOGIN                        [pe=ID:STATE]
 /// ```
 fn fact(line: &str) -> (SourceKind, Fact) {
+    if let Some(line) = line.strip_prefix("live:") {
+        return (SourceKind::Azure, fact(line).1);
+    }
     let words: Vec<&str> = line.split_whitespace().collect();
     let option = |key: &str| {
         words.iter().find_map(|word| word.strip_prefix(key)?.strip_prefix('=')).map(str::to_owned)

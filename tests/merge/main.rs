@@ -1,11 +1,13 @@
 //! The merge, case by case: facts written tersely in, the record set out.
 
+use hubdns::routes::RouteTable;
 use hubdns::snapshot::model::{Alias, ZonePolicy};
 use hubdns::sync::memory::Memory;
 use hubdns::sync::merge::{Merged, merge};
 use hubdns::sync::policy::Policy;
 use hubdns::wire::{Name, Rtype, rdata};
 
+mod endpoints;
 mod facts;
 
 use facts::listings;
@@ -23,13 +25,15 @@ fn policy() -> Policy {
         ttl_cap: 86_400,
         interface_ttl: 10,
         vnets: Vec::new(),
+        regions: Vec::new(),
+        views: Vec::new(),
         allowed_prefixes: ["10.0.0.0/8", "fd00::/8"].iter().map(|text| text.parse().unwrap()).collect(),
     }
 }
 
 fn run(facts: &str, policy: &Policy, memory: &Memory) -> Merged {
     let listings = listings(facts);
-    merge(&listings.iter().collect::<Vec<_>>(), policy, memory)
+    merge(&listings.iter().collect::<Vec<_>>(), policy, memory, &RouteTable::new())
 }
 
 fn lines(merged: &Merged) -> Vec<String> {
@@ -308,7 +312,7 @@ fn two_endpoints_for_one_name_are_chosen_by_region_scope_and_id() {
                 nic b c.eastus.data.azurecr.io 10.0.0.2 pe=b region=eastus";
     let merged = run(data, &policy(), &Memory::default());
     assert_eq!(lines(&merged)[0], "c.eastus.data.privatelink.azurecr.io 10 A 10.0.0.2");
-    assert_eq!(lost(&merged, "c.eastus.data.privatelink.azurecr.io"), ["other-endpoint"]);
+    assert_eq!(lost(&merged, "c.eastus.data.privatelink.azurecr.io"), ["other-region"]);
     let login = "nic b c.azurecr.io 10.0.0.2 pe=b vnet=v2 region=eastus
                  nic a c.azurecr.io 10.0.0.1 pe=a vnet=v1 region=westus";
     assert_eq!(
@@ -439,7 +443,7 @@ fn the_newest_word_on_a_resource_counts() {
     let old = listings("nic n c.azurecr.io 10.0.0.1 pe=p\nnic n c.eastus.data.azurecr.io 10.0.0.2 pe=p");
     let mut new = listings("nic n c.azurecr.io 10.0.0.9 pe=p");
     new[0].read_at = 2;
-    let merged = merge(&[&old[0], &new[0]], &policy(), &Memory::default());
+    let merged = merge(&[&old[0], &new[0]], &policy(), &Memory::default(), &RouteTable::new());
     assert_eq!(lines(&merged)[0], "c.privatelink.azurecr.io 10 A 10.0.0.9");
     assert_eq!(merged.set.aliases.len(), 1);
 }

@@ -9,7 +9,7 @@ use crate::config::error::Report;
 use crate::config::file::{AzureIdentityTable, AzureTable};
 use crate::config::schema::quote;
 use crate::config::value::CloudKind;
-use crate::config::{AzureCloud, AzureIdentity, AzureSource, ManagedIdentity};
+use crate::config::{AzureCloud, AzureIdentity, AzureSource, ManagedIdentity, ProxyUrl};
 
 use super::{LABEL, is_label, not_empty, resolve_path, seconds, unique};
 
@@ -47,7 +47,7 @@ pub(super) fn azure(key: &str, table: &AzureTable, base_dir: &Path, report: &mut
         name: table.name.clone(),
         cloud: cloud(key, table, report),
         ca_file: path(&table.ca_file, base_dir),
-        proxy,
+        proxy: proxy.map(ProxyUrl),
         bootstrap: table.bootstrap.iter().map(|address| address.0).collect(),
         identity: identity(&format!("{key}.identity"), &table.identity, base_dir, report),
         subscriptions,

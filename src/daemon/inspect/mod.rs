@@ -7,18 +7,18 @@ mod response;
 pub mod sync;
 
 use std::collections::{BTreeSet, HashMap};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::admin::view::{
     Explanation, FindingCounts, FindingRow, ForwardRow, GroupRow, LostRow, OriginRow, RecordRow, RuleRow,
-    ZoneRow,
+    VariantRow, ZoneRow,
 };
 use crate::answer::{Miss, Outcome};
 use crate::config::{Config, Upstreams};
 use crate::findings::{Finding, Severity};
 use crate::resolve::Resolver;
 use crate::snapshot::Snapshot;
-use crate::snapshot::model::{AnswerOptions, RecordSet, Rrset, Zone, ZonePolicy};
+use crate::snapshot::model::{AnswerOptions, RecordSet, Rrset, Variant, Zone, ZonePolicy};
 use crate::sync::provenance::{Provenance, Sighting};
 use crate::wire::{Name, Rtype, rdata};
 
@@ -54,14 +54,25 @@ impl Inspection<'_> {
         rows
     }
 
-    /// What would be answered for `name` and `rtype` (A if absent), and why.
+    /// What would be answered for `name` and `rtype` (A if absent) to the
+    /// address `client` (to one without a view if absent), and why.
     ///
     /// # Errors
-    /// The text says what is wrong with the name or the type.
-    pub fn explain(&self, name: &str, rtype: Option<&str>) -> Result<Explanation, String> {
+    /// The text says what is wrong with the name, the type or the address.
+    pub fn explain(
+        &self,
+        name: &str,
+        rtype: Option<&str>,
+        client: Option<&str>,
+    ) -> Result<Explanation, String> {
         let name: Name = name.parse().map_err(|error| format!("{name:?} is not a name: {error}"))?;
         let rtype: Rtype = rtype.map_or(Ok(Rtype::A), str::parse).map_err(|error| error.to_string())?;
-        let (outcome, bytes) = response::ask(&name, rtype, self.snapshot);
+        let client: Option<IpAddr> = match client {
+            Some(text) => Some(text.parse().map_err(|_| format!("{text:?} is not an address"))?),
+            None => None,
+        };
+        let view = client.map_or(0, |client| self.snapshot.view_of(client));
+        let (outcome, bytes) = response::ask(&name, rtype, view, self.snapshot);
         let response = bytes.as_deref().and_then(response::read);
         let decision = decide::decide(self, &name, rtype, outcome);
         let mut names: BTreeSet<Name> = response.iter().flat_map(|r| r.names.iter().cloned()).collect();
@@ -75,6 +86,8 @@ impl Inspection<'_> {
         Ok(Explanation {
             name: name.to_string(),
             rtype: rtype.to_string(),
+            client: client.map(|client| client.to_string()),
+            view: self.view_name(view),
             generation: self.snapshot.generation(),
             outcome: match outcome {
                 Outcome::Hit(_) => "local",
@@ -127,8 +140,26 @@ impl Inspection<'_> {
             data: rrset.rdatas.iter().map(|data| rdata::to_text(rrset.rtype, data)).collect(),
             zone: zone.apex.to_string(),
             alias: false,
+            variants: rrset.variants.iter().map(|variant| self.variant_row(rrset, variant)).collect(),
             origin: self.origin(&rrset.owner, rrset.rtype),
         }
+    }
+
+    fn variant_row(&self, rrset: &Rrset, variant: &Variant) -> VariantRow {
+        let view = self.view_name(variant.view).unwrap_or_default();
+        let entry = self.provenance.entry(&rrset.owner, rrset.rtype);
+        let chosen =
+            entry.and_then(|entry| entry.alternatives.iter().find(|lost| lost.views.contains(&view)));
+        VariantRow {
+            data: variant.rdatas.iter().map(|data| rdata::to_text(rrset.rtype, data)).collect(),
+            origin: chosen.map(|chosen| self.origin_row(&chosen.sighting)),
+            view,
+        }
+    }
+
+    /// The name of a view; none for number 0.
+    fn view_name(&self, view: u8) -> Option<String> {
+        Some(self.set.views.get(usize::from(view).checked_sub(1)?)?.name.clone())
     }
 
     /// The RRset of each owner that an alias' TTL is taken from.
@@ -146,6 +177,7 @@ impl Inspection<'_> {
             data: vec![rdata::to_text(Rtype::CNAME, target.as_wire())],
             zone: String::new(),
             alias: true,
+            variants: Vec::new(),
             origin: self.origin(public, Rtype::CNAME).or_else(behind_it),
         }
     }
@@ -172,6 +204,7 @@ impl Inspection<'_> {
             name: owner.to_string(),
             rtype: rtype.to_string(),
             data: lost.rdatas.iter().map(|data| rdata::to_text(rtype, data)).collect(),
+            views: lost.views.clone(),
             origin: self.origin_row(&lost.sighting),
             reason: lost.reason.label().to_owned(),
             because: lost.reason.to_string(),

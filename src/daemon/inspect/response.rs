@@ -1,13 +1,13 @@
 //! A response of ours, asked for as a client would by TCP, in text.
 
 use crate::admin::view::ResponseRow;
-use crate::answer::{Context, Miss, Outcome, Transport, answer};
+use crate::answer::{Context, Miss, Outcome, answer};
 use crate::snapshot::Snapshot;
 use crate::wire::message::{Message, Record, Section};
 use crate::wire::{Flags, Name, Query, Response, Rtype, rdata};
 
-/// Asks `snapshot` with RD set; the response unless it is a miss.
-pub(super) fn ask(name: &Name, rtype: Rtype, snapshot: &Snapshot) -> (Outcome, Option<Vec<u8>>) {
+/// Asks `snapshot` with RD set, as a client of `view`; the response unless it is a miss.
+pub(super) fn ask(name: &Name, rtype: Rtype, view: u8, snapshot: &Snapshot) -> (Outcome, Option<Vec<u8>>) {
     let mut question = vec![0, 0, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
     question.extend_from_slice(name.as_wire());
     question.extend_from_slice(&rtype.0.to_be_bytes());
@@ -17,7 +17,7 @@ pub(super) fn ask(name: &Name, rtype: Rtype, snapshot: &Snapshot) -> (Outcome, O
     };
     let mut buf = question;
     buf.resize(usize::from(u16::MAX), 0);
-    let context = Context { transport: Transport::Tcp, udp_size: 1232, view: 0 };
+    let context = Context { view, ..Context::INTERNAL };
     let mut out = Response::new(&mut buf, usize::from(u16::MAX));
     let outcome = answer(&query, &context, snapshot, &mut out);
     let len = out.len();

@@ -43,6 +43,7 @@ impl State {
         if let Some(running) = self.running() {
             running.reload_access(&fresh.server);
         }
+        self.reload_route_checks(&fresh);
         let fresh = Arc::new(fresh);
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&fresh);
         self.events.configuration_applied(&name, false);

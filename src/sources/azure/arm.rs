@@ -216,6 +216,7 @@ impl Arm {
         let mut url = self.url(path)?;
         let mut list = List::default();
         let mut seen = HashSet::new();
+        let mut items = page::Items::default();
         let mut left = limits.list_bytes;
         loop {
             if list.pages >= limits.pages {
@@ -224,6 +225,9 @@ impl Arm {
             let answer = self.send(Ask { family, url: &url, body: None }).await?;
             left = left.checked_sub(answer.len).ok_or_else(|| too_long(limits))?;
             let page = page::list(answer.body)?;
+            if items.repeats(&page.items) {
+                return Err(ArmError::Body("a page has only items of pages before it".to_owned()));
+            }
             list.pages += 1;
             list.values.extend(page.items);
             let Some(link) = page.next else { return Ok(list) };
@@ -272,6 +276,7 @@ impl Arm {
         let options = json!({"resultFormat": "objectArray", "$top": limits.graph_page});
         let mut body = json!({"subscriptions": subscriptions, "query": query, "options": options});
         let mut seen = HashSet::new();
+        let mut items = page::Items::default();
         let mut left = limits.list_bytes;
         let before = list.values.len();
         loop {
@@ -281,6 +286,9 @@ impl Arm {
             let answer = self.send(Ask { family: &Family::Graph, url: &url, body: Some(&body) }).await?;
             left = left.checked_sub(answer.len).ok_or_else(|| too_long(limits))?;
             let page = page::graph(answer.body)?;
+            if items.repeats(&page.rows) {
+                return Err(ArmError::Body("a page has only rows of pages before it".to_owned()));
+            }
             list.pages += 1;
             list.values.extend(page.rows);
             let Some(token) = page.skip_token else {

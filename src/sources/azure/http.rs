@@ -148,7 +148,7 @@ impl Http {
             .http2_keep_alive_interval(KEEP_ALIVE)
             .http2_keep_alive_timeout(CONNECT_TIMEOUT);
         let azure = match &source.proxy {
-            Some(url) => azure.proxy(proxy(url)?),
+            Some(url) => azure.proxy(proxy(&url.0)?),
             // reqwest itself takes that of the environment.
             None => azure,
         };

@@ -6,12 +6,12 @@
 //! each action is tried on a resource that does not exist. Azure checks the
 //! permission first: 403 says that it is missing, 404 that it is there.
 
-use async_trait::async_trait;
 use futures::stream::{self, StreamExt as _};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::arm::{Arm, ArmError, Family, List};
+use super::arm::{ArmError, Family};
+use super::client::Client;
 use crate::config::{AzureSource, Discovery};
 
 /// An action that reading takes, and how to try it.
@@ -108,41 +108,6 @@ pub const BUILT_IN_ROLE: &str = "Reader";
 /// The action behind reading a management group's subscriptions, where the
 /// configuration names groups.
 pub const GROUP_ACTION: &str = "Microsoft.Management/managementGroups/descendants/read";
-
-/// What of Azure Resource Manager is asked here.
-#[async_trait]
-pub trait AskArm: Send + Sync {
-    /// As [`Arm::list`].
-    ///
-    /// # Errors
-    /// As there.
-    async fn list(&self, family: &Family, path: &str) -> Result<List, ArmError>;
-    /// As [`Arm::get`].
-    ///
-    /// # Errors
-    /// As there.
-    async fn get(&self, family: &Family, path: &str) -> Result<Value, ArmError>;
-    /// As [`Arm::graph`].
-    ///
-    /// # Errors
-    /// As there.
-    async fn graph(&self, subscriptions: &[String], query: &str) -> Result<List, ArmError>;
-}
-
-#[async_trait]
-impl AskArm for Arm {
-    async fn list(&self, family: &Family, path: &str) -> Result<List, ArmError> {
-        Self::list(self, family, path).await
-    }
-
-    async fn get(&self, family: &Family, path: &str) -> Result<Value, ArmError> {
-        Self::get(self, family, path).await
-    }
-
-    async fn graph(&self, subscriptions: &[String], query: &str) -> Result<List, ArmError> {
-        Self::graph(self, subscriptions, query).await
-    }
-}
 
 /// Whether an action is permitted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -258,7 +223,7 @@ pub fn role_json(actions: &[&str], scopes: &[String]) -> Value {
 const AT_ONCE: usize = 8;
 
 /// Finds the subscriptions of `source` and what is permitted in each.
-pub async fn review(arm: &dyn AskArm, source: &AzureSource) -> Review {
+pub async fn review(arm: &dyn Client, source: &AzureSource) -> Review {
     let mut review = Review::default();
     let subscriptions = subscriptions(arm, source, &mut review.problems).await;
     if subscriptions.is_empty() && review.problems.is_empty() {
@@ -276,7 +241,7 @@ pub async fn review(arm: &dyn AskArm, source: &AzureSource) -> Review {
 
 /// Ids with names, as the source reads them.
 async fn subscriptions(
-    arm: &dyn AskArm,
+    arm: &dyn Client,
     source: &AzureSource,
     problems: &mut Vec<String>,
 ) -> Vec<(String, Option<String>)> {
@@ -327,7 +292,7 @@ async fn subscriptions(
     found
 }
 
-async fn look(arm: &dyn AskArm, source: &AzureSource, id: String, name: Option<String>) -> Subscription {
+async fn look(arm: &dyn Client, source: &AzureSource, id: String, name: Option<String>) -> Subscription {
     let path =
         format!("/subscriptions/{id}/providers/Microsoft.Authorization/permissions?api-version=2022-04-01");
     let listed = arm.list(&Family::Resources, &path).await;
@@ -353,7 +318,7 @@ async fn look(arm: &dyn AskArm, source: &AzureSource, id: String, name: Option<S
     Subscription { id, name, method, actions }
 }
 
-async fn attempt(arm: &dyn AskArm, id: &str, needed: &Needed) -> Grant {
+async fn attempt(arm: &dyn Client, id: &str, needed: &Needed) -> Grant {
     let done = if needed.probe.is_empty() {
         arm.graph(&[id.to_owned()], "resources | take 1 | project id").await.map(drop)
     } else {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Circumstances, Key};
-use crate::snapshot::model::{RecordSet, Rrset, Variant, Zone};
+use crate::snapshot::model::{RecordSet, Zone};
 use crate::sources::registry_name::{RegistryName, private_zone};
 use crate::sync::provenance::Rank;
 use crate::wire::{Name, Rtype};
@@ -90,11 +90,13 @@ fn remove(set: &mut RecordSet, away: &BTreeSet<Key>, removed: &mut BTreeMap<Key,
 }
 
 fn restore(published: &RecordSet, proposed: &mut RecordSet, keys: &BTreeSet<Key>) {
-    let views = Views { places: places(published, proposed) };
+    // Views are numbered anew by each configuration; their names stay.
+    let views = proposed.views.clone();
     for old in &published.zones {
         for rrset in &old.rrsets {
             if keys.contains(&(rrset.owner.clone(), rrset.rtype)) {
-                let rrset = views.translate(rrset);
+                let mut rrset = rrset.clone();
+                rrset.renumber_views(&published.views, &views);
                 zone_like(proposed, old).rrsets.push(rrset);
             }
         }
@@ -102,39 +104,6 @@ fn restore(published: &RecordSet, proposed: &mut RecordSet, keys: &BTreeSet<Key>
     let aliases = published.aliases.iter();
     let kept = aliases.filter(|alias| keys.contains(&(alias.public.clone(), Rtype::CNAME)));
     proposed.aliases.extend(kept.cloned());
-}
-
-/// Views are numbered anew by each configuration; their names stay.
-struct Views {
-    /// The new number of each old view, if it still exists.
-    places: Vec<Option<u8>>,
-}
-
-fn places(old: &RecordSet, new: &RecordSet) -> Vec<Option<u8>> {
-    let place = |name: &str| {
-        let at = new.views.iter().position(|view| view.name == name)?;
-        u8::try_from(at + 1).ok()
-    };
-    old.views.iter().map(|view| place(&view.name)).collect()
-}
-
-impl Views {
-    fn translate(&self, rrset: &Rrset) -> Rrset {
-        let variant = |variant: &Variant| {
-            let at = usize::from(variant.view).checked_sub(1)?;
-            let view = self.places.get(at).copied().flatten()?;
-            Some(Variant { view, rdatas: variant.rdatas.clone() })
-        };
-        let mut variants: Vec<Variant> = rrset.variants.iter().filter_map(variant).collect();
-        variants.sort_by_key(|variant| variant.view);
-        Rrset {
-            owner: rrset.owner.clone(),
-            rtype: rrset.rtype,
-            ttl: rrset.ttl,
-            rdatas: rrset.rdatas.clone(),
-            variants,
-        }
-    }
 }
 
 /// The zone of `set` with the apex of `old`, made like it if need be.

@@ -13,7 +13,7 @@ use crate::findings::{Code, Finding};
 use crate::sources::facts::{ConnectionState, EndpointFact};
 use crate::sources::registry_name::RegistryName;
 use crate::sync::memory::{Memory, Remembered, RememberedName};
-use crate::sync::policy::Policy;
+use crate::sync::policy::{Fit, Policy};
 use crate::sync::provenance::{Rank, Reason};
 use crate::wire::Name;
 
@@ -30,6 +30,8 @@ pub(super) struct Claim {
     /// The endpoint's id, or the interface's.
     pub(super) resource: String,
     pub(super) region: String,
+    /// How well the endpoint fits each view.
+    pub(super) fits: Vec<Fit>,
     /// The place of its virtual network in the scope.
     pub(super) vnet_place: usize,
     pub(super) listing: u32,
@@ -180,6 +182,7 @@ impl Claims {
                 rank: named.rank,
                 resource: id.to_owned(),
                 region: connection.region.to_owned(),
+                fits: policy.fits(connection.vnet, connection.region),
                 vnet_place: place.unwrap_or(usize::MAX),
                 listing: named.listing,
                 origin: named.origin,

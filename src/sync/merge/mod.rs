@@ -6,12 +6,14 @@
 
 mod claims;
 mod estate;
+mod prefer;
 mod select;
 mod zones;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::findings::Finding;
+use crate::routes::RouteTable;
 use crate::snapshot::model::{Alias, RecordSet, Zone};
 use crate::sources::facts::Listing;
 use crate::sources::registry_name::{RegistryName, private_zone};
@@ -36,14 +38,15 @@ pub struct Merged {
     pub memory: Memory,
 }
 
-/// Merges `listings`, those of better sources first.
-pub fn merge(listings: &[&Listing], policy: &Policy, memory: &Memory) -> Merged {
+/// Merges `listings`, those of better sources first. `routes` decides between
+/// endpoints that serve the same name; it takes no name away.
+pub fn merge(listings: &[&Listing], policy: &Policy, memory: &Memory, routes: &RouteTable) -> Merged {
     let estate = Estate::new(listings);
     let claims = claims::collect(&estate, policy, memory);
     let mut findings = claims.findings.clone();
     let zones = zones::Zones::collect(&estate, policy, &mut findings);
     let mut pool = Pool::new(policy);
-    pool.add_claims(&claims.all);
+    pool.add_claims(&claims.all, routes);
     pool.add_rrsets(&estate, &zones, &mut findings);
     let vouched = pool.vouched();
     let chosen = pool.select(&mut findings);
@@ -62,7 +65,7 @@ pub fn merge(listings: &[&Listing], policy: &Policy, memory: &Memory) -> Merged 
         zones: place(assembly.winners, &zones, policy, &own),
         aliases: assembly.aliases,
         own,
-        views: Vec::new(),
+        views: policy.view_prefixes(),
     };
     findings.sort();
     findings.dedup();

@@ -7,12 +7,14 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::claims::Claim;
 use super::estate::{Estate, Seen};
+use super::prefer::Standing;
 use super::zones::{Order, Zones};
 use crate::findings::{Code, Finding};
-use crate::snapshot::model::Rrset;
+use crate::routes::RouteTable;
+use crate::snapshot::model::{Rrset, Variant};
 use crate::sources::facts::{RrsetFact, SourceKind};
 use crate::sources::registry_name::RegistryName;
-use crate::sync::policy::Policy;
+use crate::sync::policy::{Fit, Policy};
 use crate::sync::provenance::{Alternative, Entry, Rank, Reason, Sighting};
 use crate::wire::{Name, Rtype};
 
@@ -53,6 +55,8 @@ struct Candidate<'a> {
     origin: &'a str,
     remembered: bool,
     refused: Option<Reason>,
+    /// How well it fits each view; nothing but for endpoints.
+    fits: &'a [Fit],
     /// The registry's name, where it is vouched for.
     vouches: Option<RegistryName>,
 }
@@ -62,9 +66,8 @@ struct Candidate<'a> {
 enum Tie<'a> {
     /// The configuration's order.
     Static(u32),
-    /// What is seen before what is remembered, the region of the name first,
-    /// then the order of the scope, then the smallest resource id: never who wrote last.
-    Endpoint(bool, bool, usize, &'a str),
+    /// An endpoint among those that serve the name.
+    Endpoint(Standing<'a>),
     /// The more specific zone, then the kind of source, the scope, the zone id.
     Zone(Reverse<usize>, Order),
 }
@@ -75,30 +78,30 @@ impl<'a> Pool<'a> {
     }
 
     /// Offers what endpoints say: an A and an AAAA RRset of each name.
-    pub(super) fn add_claims(&mut self, claims: &'a [Claim]) {
+    pub(super) fn add_claims(&mut self, claims: &'a [Claim], routes: &RouteTable) {
         for claim in claims {
             let Some(apex) = self.policy.private_zone_of(&claim.name.private_link) else { continue };
-            let elsewhere = claim.name.region.as_ref().is_some_and(|region| *region != claim.region);
-            let tie = Tie::Endpoint(claim.remembered, elsewhere, claim.vnet_place, &claim.resource);
             for rtype in [Rtype::A, Rtype::AAAA] {
                 let mut rdatas: Vec<Box<[u8]>> =
                     claim.addresses.iter().filter_map(|address| address_rdata(*address, rtype)).collect();
                 if rdatas.is_empty() {
                     continue;
                 }
+                let tie = Tie::Endpoint(Standing::new(claim, rtype, self.policy, routes));
                 rdatas.sort_unstable();
                 self.candidates.push(Candidate {
                     owner: &claim.name.private_link,
                     rtype,
                     apex: Cow::Owned(apex.clone()),
                     rank: claim.rank,
-                    tie: tie.clone(),
+                    tie,
                     ttl: None,
                     rdatas: Cow::Owned(rdatas),
                     listing: claim.listing,
                     origin: &claim.origin,
                     remembered: claim.remembered,
                     refused: claim.refused,
+                    fits: &claim.fits,
                     vouches: Some(claim.name.clone()),
                 });
             }
@@ -160,6 +163,7 @@ impl<'a> Pool<'a> {
             origin: seen.origin,
             remembered: false,
             refused,
+            fits: &[],
             vouches,
         });
     }
@@ -228,6 +232,8 @@ impl<'a> Pool<'a> {
         };
         let mut winners = Vec::new();
         for of_type in owner.chunk_by(|a, b| a.rtype == b.rtype) {
+            let best = of_type.iter().find(|c| c.refused.is_none() && !hidden(c));
+            let variants = best.map(|best| self.variants(best, of_type)).unwrap_or_default();
             let mut chosen: Option<&Candidate<'a>> = None;
             let mut alternatives = Vec::new();
             for candidate in of_type {
@@ -239,12 +245,15 @@ impl<'a> Pool<'a> {
                         continue;
                     }
                     (None, Some(best)) if best.rank != candidate.rank => Reason::LowerPriority,
-                    (None, Some(best)) if best.rank == Rank::Interface || best.rank == Rank::CustomDns => {
-                        Reason::OtherEndpoint
-                    }
-                    (None, Some(_)) => Reason::OtherZone,
+                    (None, Some(best)) => match (&best.tie, &candidate.tie) {
+                        (Tie::Endpoint(best), Tie::Endpoint(standing)) => standing.lost_to(best),
+                        _ => Reason::OtherZone,
+                    },
                 };
-                alternatives.push(candidate.alternative(self.policy, reason));
+                let views = variants.iter().filter(|(_, chosen)| std::ptr::eq(*chosen, candidate));
+                let views = views.filter_map(|(view, _)| self.policy.views.get(*view));
+                let views = views.map(|view| view.name.clone()).collect();
+                alternatives.push(Alternative { views, ..candidate.alternative(self.policy, reason) });
             }
             let Some(first) = of_type.first() else { continue };
             let zone_ttl = of_type
@@ -261,21 +270,51 @@ impl<'a> Pool<'a> {
             });
             if let Some(candidate) = chosen {
                 let ttl = candidate.ttl.or(zone_ttl).unwrap_or(self.policy.interface_ttl);
-                winners.push((candidate.rank, self.chosen(candidate, apex, ttl)));
+                let mut chosen = self.chosen(candidate, apex, ttl);
+                for (view, variant) in variants {
+                    let rdatas = variant.sorted_rdatas();
+                    if rdatas != chosen.rrset.rdatas
+                        && let Ok(view) = u8::try_from(view + 1)
+                    {
+                        chosen.rrset.variants.push(Variant { view, rdatas });
+                    }
+                }
+                winners.push((candidate.rank, chosen));
             }
         }
         resolve_cname(&mut winners, &mut selection.entries, findings);
         selection.winners.extend(winners.into_iter().map(|(_, chosen)| chosen));
     }
 
+    /// What the clients of views get instead of `best`, by the view's index:
+    /// of the endpoints that fit the view the best one, unless the way to it
+    /// failed and that to `best` did not.
+    fn variants<'c>(
+        &self,
+        best: &'c Candidate<'a>,
+        of_type: &'c [Candidate<'a>],
+    ) -> Vec<(usize, &'c Candidate<'a>)> {
+        let Tie::Endpoint(usual) = &best.tie else { return Vec::new() };
+        let choose = |view: usize| {
+            let fitting = of_type.iter().filter(|candidate| candidate.refused.is_none());
+            let fitting = fitting.filter_map(|candidate| match &candidate.tie {
+                Tie::Endpoint(standing) => {
+                    let fit =
+                        candidate.fits.get(view).filter(|(vnet, region)| *vnet.min(region) < usize::MAX)?;
+                    Some((standing.of_view(*fit, candidate.rank), candidate))
+                }
+                _ => None,
+            });
+            let (_, chosen) = fitting.min_by(|(a, _), (b, _)| a.cmp(b))?;
+            let failed = matches!(&chosen.tie, Tie::Endpoint(standing) if standing.failed);
+            let is_other = !std::ptr::eq(chosen, best) && (!failed || usual.failed);
+            is_other.then_some((view, chosen))
+        };
+        (0..self.policy.views.len()).filter_map(choose).collect()
+    }
+
     fn chosen(&self, candidate: &Candidate<'a>, apex: &Name, ttl: u32) -> Chosen {
-        let mut rdatas = candidate.rdatas.to_vec();
-        rdatas.sort_unstable();
-        rdatas.dedup();
-        if candidate.rtype == Rtype::CNAME {
-            // RFC 2181 section 10.1: one CNAME at most.
-            rdatas.truncate(1);
-        }
+        let rdatas = candidate.sorted_rdatas();
         let rrset = Rrset {
             owner: candidate.owner.clone(),
             rtype: candidate.rtype,
@@ -299,7 +338,19 @@ impl Candidate<'_> {
     }
 
     fn alternative(&self, policy: &Policy, reason: Reason) -> Alternative {
-        Alternative { sighting: self.sighting(policy), rdatas: self.rdatas.to_vec(), reason }
+        let rdatas = self.rdatas.to_vec();
+        Alternative { sighting: self.sighting(policy), rdatas, reason, views: Vec::new() }
+    }
+
+    fn sorted_rdatas(&self) -> Vec<Box<[u8]>> {
+        let mut rdatas = self.rdatas.to_vec();
+        rdatas.sort_unstable();
+        rdatas.dedup();
+        if self.rtype == Rtype::CNAME {
+            // RFC 2181 section 10.1: one CNAME at most.
+            rdatas.truncate(1);
+        }
+        rdatas
     }
 }
 
@@ -338,7 +389,8 @@ pub(super) fn lose(entries: &mut [Entry], chosen: &Chosen, reason: Reason, findi
     findings.push(Finding::new(refusal(reason), owner, &chosen.sighting.origin, text));
     if let Some(entry) = entries.iter_mut().rev().find(|e| e.owner == *owner && e.rtype == rtype) {
         let rdatas = chosen.rrset.rdatas.clone();
-        let alternative = Alternative { sighting: chosen.sighting.clone(), rdatas, reason };
+        let sighting = chosen.sighting.clone();
+        let alternative = Alternative { sighting, rdatas, reason, views: Vec::new() };
         entry.winner = None;
         entry.alternatives.insert(0, alternative);
     }

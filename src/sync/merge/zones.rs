@@ -1,6 +1,6 @@
 //! Which zones count, with which SOA, and what becomes of names they lack.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::estate::{Estate, Seen};
 use crate::findings::{Code, Finding};
@@ -13,8 +13,21 @@ use crate::wire::Name;
 #[derive(Debug, Default)]
 pub(super) struct Zones {
     by_apex: BTreeMap<Name, Facts>,
-    /// Places in the scope of the linked zones, by zone id; `None` while every zone counts.
-    linked: Option<BTreeMap<String, usize>>,
+    links: Links,
+}
+
+/// What is known of the links between zones and virtual networks.
+#[derive(Debug, Default)]
+enum Links {
+    /// Nothing: every zone counts.
+    #[default]
+    Unknown,
+    /// Every network is in scope: these zones are linked to one. Others do not
+    /// count where links are always read, since whoever may make a zone
+    /// somewhere could take over names with it.
+    Any(BTreeSet<String>),
+    /// Zones that are linked to networks in scope count, with their place in it.
+    InScope(BTreeMap<String, usize>),
 }
 
 #[derive(Debug, Default)]
@@ -28,7 +41,7 @@ pub(super) type Order = (SourceKind, usize, String);
 
 impl Zones {
     pub(super) fn collect(estate: &Estate<'_>, policy: &Policy, findings: &mut Vec<Finding>) -> Self {
-        let mut zones = Self { by_apex: BTreeMap::new(), linked: linked(estate, policy) };
+        let mut zones = Self { by_apex: BTreeMap::new(), links: Links::new(estate, policy) };
         for seen in &estate.zones {
             let zone = seen.what;
             if seen.kind != SourceKind::ZoneFile && !policy.serves_zone(&zone.apex) {
@@ -36,9 +49,7 @@ impl Zones {
             }
             let Some(order) = zones.order(seen.kind, zone.zone_id.as_deref()) else {
                 if let Some(id) = &zone.zone_id {
-                    let text = "The zone is linked to no virtual network in scope; its records do not count. \
-                                Link it, or add a linked network to scope.vnets.";
-                    findings.push(Finding::new(Code::ZoneNotLinked, &zone.apex, id, text));
+                    findings.push(Finding::new(Code::ZoneNotLinked, &zone.apex, id, zones.links.advice()));
                 }
                 continue;
             };
@@ -50,8 +61,11 @@ impl Zones {
     /// The place of a zone among others with its apex; `None` if it does not count.
     pub(super) fn order(&self, kind: SourceKind, zone_id: Option<&str>) -> Option<Order> {
         let id = zone_id.unwrap_or_default();
-        let place = match &self.linked {
-            Some(linked) if !id.is_empty() => *linked.get(id)?,
+        let place = match &self.links {
+            Links::InScope(linked) if !id.is_empty() => *linked.get(id)?,
+            Links::Any(linked) if !id.is_empty() && kind == SourceKind::Azure && !linked.contains(id) => {
+                return None;
+            }
             _ => 0,
         };
         Some((kind, place, id.to_owned()))
@@ -81,14 +95,32 @@ impl Facts {
     }
 }
 
-/// With networks in scope and links known, zones count by their links.
-fn linked(estate: &Estate<'_>, policy: &Policy) -> Option<BTreeMap<String, usize>> {
-    if policy.vnets.is_empty() || estate.links.is_empty() {
-        return None;
+impl Links {
+    fn new(estate: &Estate<'_>, policy: &Policy) -> Self {
+        if estate.links.is_empty() {
+            return Self::Unknown;
+        }
+        if policy.vnets.is_empty() {
+            return Self::Any(estate.links.keys().map(|zone| (*zone).to_owned()).collect());
+        }
+        let place = |(zone, vnets): (&&str, &BTreeSet<&str>)| {
+            let place = vnets.iter().filter_map(|vnet| policy.vnet_place(Some(vnet))).min()?;
+            Some(((*zone).to_owned(), place))
+        };
+        Self::InScope(estate.links.iter().filter_map(place).collect())
     }
-    let place = |(zone, vnets): (&&str, &std::collections::BTreeSet<&str>)| {
-        let place = vnets.iter().filter_map(|vnet| policy.vnet_place(Some(vnet))).min()?;
-        Some(((*zone).to_owned(), place))
-    };
-    Some(estate.links.iter().filter_map(place).collect())
+
+    /// What to do about a zone that does not count.
+    const fn advice(&self) -> &'static str {
+        match self {
+            Self::InScope(_) => {
+                "The zone is linked to no virtual network in scope; its records do not count. \
+                 Link it, or add a linked network to scope.vnets."
+            }
+            Self::Any(_) | Self::Unknown => {
+                "The zone is linked to no virtual network; its records do not count. Link it to the \
+                 networks whose clients need it, or delete it."
+            }
+        }
+    }
 }

@@ -2,6 +2,8 @@
 //! length, strict about what a listing must have and indifferent to what
 //! later versions add.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 use url::Url;
 
@@ -120,6 +122,24 @@ pub fn next_url(manager: &Url, link: &str) -> Result<Url, ArmError> {
     Err(ArmError::ForeignNextLink(scrub(&origin)))
 }
 
+/// The ids on the pages of one listing.
+#[derive(Debug, Default)]
+pub struct Items(HashSet<String>);
+
+impl Items {
+    /// Notes the ids of a page; whether it has items, all of them with ids that
+    /// pages before it had. Single items may move from page to page while
+    /// others are deleted; a whole page that comes again has no end.
+    pub fn repeats(&mut self, items: &[Value]) -> bool {
+        let mut is_known = !items.is_empty();
+        for item in items {
+            let id = item.get("id").and_then(Value::as_str).map(str::to_ascii_lowercase);
+            is_known &= id.is_some_and(|id| !self.0.insert(id));
+        }
+        is_known
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -203,5 +223,18 @@ mod tests {
         assert!(parse(b"<html>").is_err_and(|(_, cut)| !cut));
         let deep = "[".repeat(100_000);
         assert!(parse(deep.as_bytes()).is_err());
+    }
+
+    #[test]
+    fn a_page_that_comes_again_is_seen() {
+        let page = |ids: &[&str]| -> Vec<Value> { ids.iter().map(|id| json!({"id": id})).collect() };
+        let mut items = Items::default();
+        assert!(!items.repeats(&page(&["/a", "/b"])));
+        assert!(!items.repeats(&[]));
+        // One item has moved.
+        assert!(!items.repeats(&page(&["/b", "/c"])));
+        assert!(items.repeats(&page(&["/A", "/c"])));
+        // Items without an id tell nothing.
+        assert!(!items.repeats(&[json!({}), json!({"id": "/a"})]));
     }
 }

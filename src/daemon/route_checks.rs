@@ -1,0 +1,81 @@
+//! Starts the periodic route checks with what this daemon answers.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+
+use crate::admin::path::NameKind;
+use crate::config::Config;
+use crate::doctor::plan::{addresses, kind_of};
+use crate::resolve::Resolver;
+use crate::routes::check::Target;
+use crate::routes::periodic::{Checker, Inputs, Results, Settings};
+use crate::sources::registry_name::RegistryName;
+use crate::sync::watch::Command;
+use crate::sync::{State, Status};
+use crate::wire::Rtype;
+
+/// Starts them. When an address flips, `sync` runs a cycle.
+pub(super) fn start(
+    config: &Config,
+    status: &Status,
+    resolver: &Resolver,
+    sync: Sender<Command>,
+    results: &Results,
+) -> io::Result<Checker> {
+    let (status, resolver, suffixes) = (status.clone(), resolver.clone(), config.names.suffixes.clone());
+    let inputs = Inputs {
+        targets: Arc::new(move || targets(&status.get(), &suffixes)),
+        upstreams: Arc::new(move || used(&resolver)),
+        // A sync that has ended needs no news.
+        changed: Arc::new(move || drop(sync.send(Command::News))),
+    };
+    Checker::start(Settings::new(&config.routes), inputs, results.clone())
+}
+
+/// Every answered registry name with each of its addresses, and those of the
+/// endpoints that were not chosen: they may be better tomorrow.
+fn targets(state: &State, suffixes: &[crate::wire::Name]) -> Vec<Target> {
+    let mut targets = Vec::new();
+    let rrsets: std::collections::HashMap<_, Vec<_>> = {
+        let mut by_owner: std::collections::HashMap<_, Vec<_>> = std::collections::HashMap::new();
+        for rrset in state.set.zones.iter().flat_map(|zone| &zone.rrsets) {
+            if matches!(rrset.rtype, Rtype::A | Rtype::AAAA) {
+                by_owner.entry(&rrset.owner).or_default().push(rrset);
+            }
+        }
+        by_owner
+    };
+    for alias in &state.set.aliases {
+        let Some(name) = RegistryName::from_public(&alias.public, suffixes) else { continue };
+        let held = rrsets.get(&alias.target).map(Vec::as_slice).unwrap_or_default();
+        let mut candidates: Vec<IpAddr> = Vec::new();
+        for rrset in held {
+            candidates.extend(addresses(&rrset.rdatas));
+            candidates.extend(rrset.variants.iter().flat_map(|variant| addresses(&variant.rdatas)));
+        }
+        let lost = state.provenance.entries_at(&alias.target).iter().flat_map(|entry| &entry.alternatives);
+        for lost in lost.filter(|lost| lost.reason.is_choice()) {
+            candidates.extend(addresses(&lost.rdatas));
+        }
+        let is_api = kind_of(&name) != NameKind::Data;
+        let name = alias.public.to_string();
+        targets.extend(candidates.into_iter().map(|address| Target { name: name.clone(), is_api, address }));
+    }
+    targets
+}
+
+/// Groups and addresses of the upstreams that were asked since the start.
+fn used(resolver: &Resolver) -> Vec<(String, SocketAddr)> {
+    let forwarder = resolver.forwarder();
+    let tables = forwarder.tables().load();
+    let groups = tables.rules.iter().map(|rule| &rule.group).chain(&tables.fallback);
+    let mut all: Vec<(String, SocketAddr)> = groups
+        .flat_map(|group| group.upstreams.iter().map(|address| (group.name.clone(), *address)))
+        .filter(|(_, address)| forwarder.metrics().upstream(*address).sent() != (0, 0))
+        .collect();
+    all.sort();
+    all.dedup();
+    all
+}
