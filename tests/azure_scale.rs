@@ -2,7 +2,7 @@
 //! them full, 50 registries and 200 endpoints each. Time is tokio's, so that
 //! minutes pass at once.
 //!
-//! `cargo test --release --test azure_scale -- --ignored --nocapture`
+//! `cargo test --test azure_scale -- --nocapture`
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -231,7 +231,6 @@ fn run(discovery: &str) {
 }
 
 #[test]
-#[ignore = "minutes in a debug build"]
 fn a_large_estate_is_read_in_the_time_that_the_limits_leave() {
     run("resource-manager");
     run("auto");
