@@ -4,17 +4,16 @@
 //! (wildcards, names below others, DNAMEs, names of ours that are missing)
 //! takes the slow path below, which may allocate and is bounded in depth.
 
-use crate::snapshot::place::{NodeFlags, Place, login_name, place_missing, private_name};
+mod onward;
+
+pub use onward::answer_name;
+
+use crate::snapshot::place::{NodeFlags, Place, Tree as _, place_missing};
 use crate::snapshot::{Body, Entry, Rest, Snapshot, ZoneSoa};
-use crate::wire::message::{Message, Section, expand_name};
+use crate::wire::message::Section;
 use crate::wire::name::is_at_or_below;
 use crate::wire::response::Closing;
-use crate::wire::{Class, Ede, Flags, HEADER_LEN, Name, Query, Rcode, Response, Rtype, rdata};
-
-/// How often one answer may go on at another name (DNAME, then CNAME, ...).
-const MAX_DEPTH: u8 = 8;
-/// A pointer to the question's name.
-const TO_QNAME: [u8; 2] = [0xc0, HEADER_LEN as u8];
+use crate::wire::{Class, Ede, Query, Rcode, Response, Rtype};
 
 /// The transport that a query came by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -114,7 +113,7 @@ pub enum Miss {
 /// On [`Outcome::Miss`] the buffer is as it was: header and question stand.
 #[inline]
 pub fn answer(query: &Query, context: &Context, snapshot: &Snapshot, out: &mut Response<'_>) -> Outcome {
-    Answer { query, context, snapshot, depth: 0 }.answer(out)
+    Answer { query, context: *context, snapshot, depth: 0 }.answer(out)
 }
 
 /// Finishes a response without records: an error, or a refusal with `ede`.
@@ -126,97 +125,71 @@ pub fn error(
     ede: Option<Ede>,
     out: &mut Response<'_>,
 ) -> usize {
-    let answer = Closer { query, context };
+    let answer = Closer { query, context: *context };
     answer.begin(out);
     answer.finish(rcode, false, ede, out)
 }
 
-/// Our whole answer for `name`, as a message with that question, however the
-/// client of `context` asked; `None` where [`answer`] misses. For the splice.
-pub fn answer_name(
-    name: &Name,
-    qtype: Rtype,
-    context: Context,
-    snapshot: &Snapshot,
-) -> Option<(Outcome, Vec<u8>)> {
-    answer_wire(name.as_wire(), qtype, context, snapshot, 0, usize::from(u16::MAX))
-}
-
-/// [`answer_name`] for a wire-form name, in at most `room` bytes.
-fn answer_wire(
-    name: &[u8],
-    qtype: Rtype,
-    context: Context,
-    snapshot: &Snapshot,
-    depth: u8,
-    room: usize,
-) -> Option<(Outcome, Vec<u8>)> {
-    let mut buf = vec![0; room.max(HEADER_LEN + 512)];
-    let question = [&[0, 0, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0], name, &qtype.0.to_be_bytes(), &[0, 1]].concat();
-    buf.get_mut(..question.len())?.copy_from_slice(&question);
-    let query = Query::parse(&question).ok()?;
-    let context = &Context { view: context.view, is_client: context.is_client, ..Context::INTERNAL };
-    let mut out = Response::new(&mut buf, room);
-    let outcome = Answer { query: &query, context, snapshot, depth }.answer(&mut out);
-    if matches!(outcome, Outcome::Miss(_)) {
-        return None;
-    }
-    let len = out.len();
-    buf.truncate(len);
-    Some((outcome, buf))
-}
-
-/// One query being answered.
+/// One query being answered. Passed by value, so that the usual path needs it nowhere in memory.
+#[derive(Clone, Copy)]
 struct Answer<'q> {
     query: &'q Query,
-    context: &'q Context,
+    context: Context,
     snapshot: &'q Snapshot,
     depth: u8,
 }
 
-impl Answer<'_> {
+impl<'q> Answer<'q> {
     #[inline]
-    fn answer(&self, out: &mut Response<'_>) -> Outcome {
-        let is_usual = self.query.qclass == Class::IN
-            && self.query.qtype != Rtype::OPT
-            && self.query.qtype.0 & 0xfff8 != 0xf8;
-        if !is_usual && let Some(outcome) = self.unusual(out) {
+    fn answer(self, out: &mut Response<'_>) -> Outcome {
+        let qtype = self.query.qtype.0;
+        let is_data = qtype < Rtype::OPT.0 || qtype > Rtype::OPT.0 && qtype & 0xfff8 != 0xf8;
+        let is_usual = self.query.qclass == Class::IN && is_data;
+        if !is_usual && let Some(outcome) = unusual(self.query, self.context, self.snapshot, self.depth, out)
+        {
             return outcome;
         }
         match self.snapshot.look_up(&self.query.qname, self.context.is_client) {
             Some(entry) => self.entry(entry, out),
-            None => self.missing(out),
+            // Most of what is not ours is told from its last bytes.
+            None if !(&self.snapshot).may_enclose(&self.query.qname) => Outcome::Miss(Miss::Foreign),
+            None => missing(self.query, self.context, self.snapshot, self.depth, out),
         }
     }
 
     /// The answer of an existing name, or of the wildcard that stands for it.
     #[inline]
-    fn entry(&self, entry: Entry<'_>, out: &mut Response<'_>) -> Outcome {
+    fn entry(self, entry: Entry<'_>, out: &mut Response<'_>) -> Outcome {
         if self.context.view != 0 {
-            return self.entry_in_view(entry, out);
+            return in_view(self.query, self.context, self.snapshot, self.depth, entry, out);
         }
         self.usual_entry(entry, out)
     }
 
-    /// [`Self::entry`] for a client with a view, apart so that others do not pay for it.
-    #[inline(never)]
-    fn entry_in_view(&self, entry: Entry<'_>, out: &mut Response<'_>) -> Outcome {
-        self.usual_entry(entry.in_view(self.context.view), out)
-    }
-
     #[inline]
-    fn usual_entry(&self, entry: Entry<'_>, out: &mut Response<'_>) -> Outcome {
+    fn usual_entry(self, entry: Entry<'_>, out: &mut Response<'_>) -> Outcome {
         let found = match entry.body(self.query.qtype) {
             None if self.query.qtype == Rtype::ANY => entry.body(Rtype::CNAME).or_else(|| entry.first_body()),
             found => found,
         };
         let authoritative = entry.flags().any(NodeFlags::IN_ZONE);
         if let Some(body) = found {
-            self.begin(out);
-            self.push(body, out);
-            self.finish(Rcode::NOERROR, authoritative, None, out);
+            self.write(Rcode::NOERROR, authoritative, body, None, out);
             return Outcome::Hit(Hit { lookup: Lookup::Found, rcode: Rcode::NOERROR });
         }
+        if entry.rest() == Rest::NoData
+            && let Some(owner) = entry.soa_owner()
+            && let Some(zone) = self.snapshot.zones().get(entry.zone())
+        {
+            self.write(Rcode::NOERROR, authoritative, entry.chain(), Some((owner, &zone.record)), out);
+            return Outcome::Hit(Hit { lookup: Lookup::NoData, rcode: Rcode::NOERROR });
+        }
+        without_body(self.query, self.context, self.snapshot, self.depth, entry, out)
+    }
+
+    /// The answer of a name that has nothing of the type asked for.
+    fn without_body(self, entry: Entry<'_>, out: &mut Response<'_>) -> Outcome {
+        let authoritative = entry.flags().any(NodeFlags::IN_ZONE);
         let (lookup, rcode, ede) = match entry.rest() {
             Rest::NoData => (Lookup::NoData, Rcode::NOERROR, None),
             Rest::NxDomain if entry.is_own_missing() => {
@@ -243,9 +216,45 @@ impl Answer<'_> {
         Outcome::Hit(Hit { lookup, rcode })
     }
 
+    /// The response of one body, and of one authority record with its owner a pointer.
+    #[expect(clippy::inline_always, reason = "a call costs a fifth of a hit: everything is at hand here")]
+    #[inline(always)]
+    fn write(
+        self,
+        rcode: Rcode,
+        authoritative: bool,
+        body: Body<'_>,
+        authority: Option<([u8; 2], &[u8])>,
+        out: &mut Response<'_>,
+    ) {
+        let closer = Closer { query: self.query, context: self.context };
+        let closing = closer.closing(rcode, authoritative, None);
+        out.set_limit(self.context.limit(self.query));
+        if !out.write_whole(self.query.question_end, (body.bytes, body.count), authority, &closing) {
+            self.write_partly(rcode, authoritative, body, authority, out);
+        }
+    }
+
+    /// [`Self::write`] where something has to be left out.
+    #[cold]
+    fn write_partly(
+        self,
+        rcode: Rcode,
+        authoritative: bool,
+        body: Body<'_>,
+        authority: Option<([u8; 2], &[u8])>,
+        out: &mut Response<'_>,
+    ) {
+        self.begin(out);
+        self.push(body, out);
+        if let Some((owner, rest)) = authority {
+            out.push_record(&owner, rest, Section::Authority, self.has_opt());
+        }
+        self.finish(rcode, authoritative, None, out);
+    }
+
     /// The answer where no node has the name.
-    #[inline(never)]
-    fn missing(&self, out: &mut Response<'_>) -> Outcome {
+    fn missing(self, out: &mut Response<'_>) -> Outcome {
         match place_missing(&self.snapshot, &self.query.qname) {
             Place::Outside => Outcome::Miss(Miss::Foreign),
             Place::Exact(entry) | Place::Wildcard(entry) => {
@@ -263,14 +272,14 @@ impl Answer<'_> {
     }
 
     /// Counts `name` as asked for by a client.
-    fn asked(&self, name: &[u8]) {
+    fn asked(self, name: &[u8]) {
         if self.context.is_client {
             self.snapshot.mark_asked(name);
         }
     }
 
     /// NXDOMAIN: nothing exists below `encloser` by that name.
-    fn denied(&self, encloser: Entry<'_>, out: &mut Response<'_>) -> Outcome {
+    fn denied(self, encloser: Entry<'_>, out: &mut Response<'_>) -> Outcome {
         let authoritative = encloser.flags().any(NodeFlags::IN_ZONE);
         self.begin(out);
         if let Some(zone) = self.snapshot.zones().get(encloser.zone()) {
@@ -284,102 +293,9 @@ impl Answer<'_> {
         Outcome::Hit(Hit { lookup: Lookup::NxDomain, rcode: Rcode::NXDOMAIN })
     }
 
-    /// A name of ours that no record covers, closed: denied under its
-    /// private-link name, which a wildcard record may still cover.
-    fn own_missing(&self, suffix_labels: usize, public: bool, out: &mut Response<'_>) -> Outcome {
-        let name = self.query.qname.as_wire();
-        if let Some(login) = login_name(name, suffix_labels) {
-            self.asked(&login);
-        }
-        let hit = Outcome::Hit(Hit { lookup: Lookup::OwnMissing, rcode: Rcode::NXDOMAIN });
-        let private = if public { private_name(name, suffix_labels) } else { None };
-        let zone = self.zone_above(private.as_deref().unwrap_or(name));
-        self.begin(out);
-        if let Some(private) = private {
-            self.cname(zone.map_or(10, |zone| zone.negative_ttl), &private, out);
-            return self.continue_at(&private, false, hit, out);
-        }
-        if let Some(zone) = zone {
-            self.soa(zone.apex.as_wire(), zone, out);
-        }
-        self.finish(Rcode::NXDOMAIN, true, Some(Ede::OWN_MISSING), out);
-        hit
-    }
-
-    /// A name below a DNAME (RFC 6672 section 3.2).
-    fn dname(&self, entry: Entry<'_>, out: &mut Response<'_>) -> Outcome {
-        let name = self.query.qname.as_wire();
-        // The body's owner is a pointer; type, class, TTL, length, RDATA follow.
-        let record = entry.body(Rtype::DNAME).and_then(|body| body.bytes.get(TO_QNAME.len()..));
-        let Some((record, rdata)) = record.and_then(|record| Some((record, record.get(10..)?))) else {
-            return Outcome::Miss(Miss::Foreign);
-        };
-        let prefix = name.get(..name.len().saturating_sub(entry.name().len())).unwrap_or_default();
-        let ttl = crate::wire::read_u32(record, 4).unwrap_or_default();
-        self.begin(out);
-        out.push_record(entry.name(), record, Section::Answer, self.has_opt());
-        let target = [prefix, rdata].concat();
-        if Name::from_wire(&target).is_err() {
-            // The name became too long: YXDOMAIN.
-            self.finish(Rcode(6), true, None, out);
-            return Outcome::Hit(Hit { lookup: Lookup::NxDomain, rcode: Rcode(6) });
-        }
-        self.cname(ttl, &target, out);
-        let hit = Outcome::Hit(Hit { lookup: Lookup::Found, rcode: Rcode::NOERROR });
-        self.continue_at(&target, true, hit, out)
-    }
-
-    /// Goes on behind a CNAME just written, with our answer at `target`.
-    fn continue_at(
-        &self,
-        target: &[u8],
-        authoritative: bool,
-        alone: Outcome,
-        out: &mut Response<'_>,
-    ) -> Outcome {
-        let is_chain_alone = matches!(self.query.qtype, Rtype::CNAME | Rtype::ANY);
-        let next = (self.depth < MAX_DEPTH && !is_chain_alone)
-            .then(|| {
-                let (context, depth) = (*self.context, self.depth + 1);
-                answer_wire(target, self.query.qtype, context, self.snapshot, depth, out.limit())
-            })
-            .flatten();
-        let Some((outcome, message)) = next else {
-            self.finish(Rcode::NOERROR, authoritative, None, out);
-            return if is_chain_alone || self.depth >= MAX_DEPTH { alone } else { Outcome::Leads };
-        };
-        self.append(&message, out);
-        let (rcode, ede) = match outcome {
-            Outcome::Hit(hit) => (hit.rcode, (hit.lookup == Lookup::OwnMissing).then_some(Ede::OWN_MISSING)),
-            Outcome::Miss(_) | Outcome::Leads => (Rcode::NOERROR, None),
-        };
-        self.finish(rcode, authoritative, ede, out);
-        outcome
-    }
-
-    /// Appends answer and authority of another of our messages.
-    fn append(&self, message: &[u8], out: &mut Response<'_>) {
-        let Some(parsed) = Message::parse(message) else { return };
-        for record in parsed.records().filter(|record| record.section != Section::Additional) {
-            let mut owner = [0u8; 255];
-            let mut data = Vec::new();
-            let expanded = expand_name(message, record.owner_at, &mut owner);
-            let Some((len, _)) = expanded else { return };
-            if rdata::expand(message, record.rtype, record.rdata.clone(), &mut data).is_none() {
-                return;
-            }
-            let fixed = message.get(record.ttl_at - 4..record.ttl_at + 4).unwrap_or_default();
-            let rest = [fixed, &(data.len() as u16).to_be_bytes(), &data].concat();
-            out.push_record(owner.get(..len).unwrap_or_default(), &rest, record.section, self.has_opt());
-        }
-        if parsed.flags().has(Flags::TC) {
-            out.set_truncated();
-        }
-    }
-
     /// Other classes and types that are no data; `None` for a usual question after all.
     #[cold]
-    fn unusual(&self, out: &mut Response<'_>) -> Option<Outcome> {
+    fn unusual(self, out: &mut Response<'_>) -> Option<Outcome> {
         let (qtype, qclass) = (self.query.qtype, self.query.qclass);
         let refused = match qtype {
             Rtype::OPT => Some(Rcode::FORMERR),
@@ -400,55 +316,98 @@ impl Answer<'_> {
         Some(Outcome::Hit(Hit { lookup: Lookup::Refused, rcode }))
     }
 
-    fn is_below(&self, names: &[&[u8]]) -> bool {
+    fn is_below(self, names: &[&[u8]]) -> bool {
         names.iter().any(|name| is_at_or_below(self.query.qname.as_wire(), name))
     }
 
-    fn is_local(&self) -> bool {
+    fn is_local(self) -> bool {
         self.snapshot.find(&self.query.qname).is_some()
             || !matches!(place_missing(&self.snapshot, &self.query.qname), Place::Outside)
     }
 
     /// The most specific zone at or above `name`.
-    fn zone_above(&self, name: &[u8]) -> Option<&ZoneSoa> {
+    fn zone_above(self, name: &[u8]) -> Option<&'q ZoneSoa> {
         self.snapshot.zones().iter().find(|zone| is_at_or_below(name, zone.apex.as_wire()))
     }
 
-    fn cname(&self, ttl: u32, target: &[u8], out: &mut Response<'_>) {
-        let ttl = ttl.to_be_bytes();
-        let rest = [&[0, Rtype::CNAME.0 as u8, 0, 1], &ttl[..], &(target.len() as u16).to_be_bytes(), target];
-        out.push_record(&TO_QNAME, &rest.concat(), Section::Answer, self.has_opt());
-    }
-
-    fn soa(&self, owner: &[u8], zone: &ZoneSoa, out: &mut Response<'_>) {
+    fn soa(self, owner: &[u8], zone: &ZoneSoa, out: &mut Response<'_>) {
         out.push_record(owner, &zone.record, Section::Authority, self.has_opt());
     }
 
     #[inline]
-    const fn has_opt(&self) -> bool {
+    const fn has_opt(self) -> bool {
         self.query.edns.is_some()
     }
 
     #[inline]
-    fn begin(&self, out: &mut Response<'_>) {
+    fn begin(self, out: &mut Response<'_>) {
         Closer { query: self.query, context: self.context }.begin(out);
     }
 
     #[inline]
-    fn push(&self, body: Body<'_>, out: &mut Response<'_>) {
+    fn push(self, body: Body<'_>, out: &mut Response<'_>) {
         out.push(body.bytes, body.count, Section::Answer, self.has_opt());
     }
 
     #[inline]
-    fn finish(&self, rcode: Rcode, authoritative: bool, ede: Option<Ede>, out: &mut Response<'_>) -> usize {
+    fn finish(self, rcode: Rcode, authoritative: bool, ede: Option<Ede>, out: &mut Response<'_>) -> usize {
         Closer { query: self.query, context: self.context }.finish(rcode, authoritative, ede, out)
     }
+}
+
+// The steps that are not usual, called with what [`Answer`] holds: it would
+// have to lie in memory to be handed over whole, also where none is taken.
+
+#[cold]
+fn unusual(
+    query: &Query,
+    context: Context,
+    snapshot: &Snapshot,
+    depth: u8,
+    out: &mut Response<'_>,
+) -> Option<Outcome> {
+    Answer { query, context, snapshot, depth }.unusual(out)
+}
+
+#[inline(never)]
+fn missing(
+    query: &Query,
+    context: Context,
+    snapshot: &Snapshot,
+    depth: u8,
+    out: &mut Response<'_>,
+) -> Outcome {
+    Answer { query, context, snapshot, depth }.missing(out)
+}
+
+#[inline(never)]
+fn in_view(
+    query: &Query,
+    context: Context,
+    snapshot: &Snapshot,
+    depth: u8,
+    entry: Entry<'_>,
+    out: &mut Response<'_>,
+) -> Outcome {
+    Answer { query, context, snapshot, depth }.usual_entry(entry.in_view(context.view), out)
+}
+
+#[inline(never)]
+fn without_body(
+    query: &Query,
+    context: Context,
+    snapshot: &Snapshot,
+    depth: u8,
+    entry: Entry<'_>,
+    out: &mut Response<'_>,
+) -> Outcome {
+    Answer { query, context, snapshot, depth }.without_body(entry, out)
 }
 
 /// What every response of our own making opens and ends with.
 struct Closer<'q> {
     query: &'q Query,
-    context: &'q Context,
+    context: Context,
 }
 
 impl Closer<'_> {
@@ -460,14 +419,19 @@ impl Closer<'_> {
 
     #[inline]
     fn finish(&self, rcode: Rcode, authoritative: bool, ede: Option<Ede>, out: &mut Response<'_>) -> usize {
-        out.finish(&Closing {
-            query_flags: Flags(self.query.flags.0),
+        out.finish(&self.closing(rcode, authoritative, ede))
+    }
+
+    #[inline]
+    const fn closing(&self, rcode: Rcode, authoritative: bool, ede: Option<Ede>) -> Closing {
+        Closing {
+            query_flags: self.query.flags,
             rcode,
             authoritative,
             authentic: false,
             edns: self.query.edns,
             udp_size: self.context.udp_size,
             ede,
-        })
+        }
     }
 }

@@ -5,8 +5,22 @@
 //! no lock, reads no clock and logs nothing for a hit, so it is kept apart
 //! from the thread that drives it and can be measured alone.
 //!
-//! Later work has its places here: a rate limit beside the access check, a
-//! query log after the response is counted.
+//! The order of the steps for each message, cheapest reason to stop first:
+//!
+//! 1. source port 0, which nothing can be sent to;
+//! 2. access, by source address alone;
+//! 3. the place of a rate limit: behind access, since only admitted clients
+//!    are worth a bucket, and before anything that reads the message;
+//! 4. the client's view, looked up only where the snapshot has variants;
+//! 5. parsing, which folds and hashes the name in one pass;
+//! 6. answering in place;
+//! 7. counting, and for one message of every 16th batch its time;
+//! 8. the place of a query log: behind the count, where question and response
+//!    both stand in the buffer, at the cost of one test while it is off.
+//!
+//! Clock reads per packet are none: the caller reads a clock once per batch,
+//! the sample reads two per 16 batches. Locks are none: snapshot and policy
+//! are two atomic loads per batch, counters are the worker's own.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

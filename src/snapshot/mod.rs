@@ -14,6 +14,7 @@ pub mod model;
 mod nodes;
 pub mod place;
 pub mod publish;
+mod suffixes;
 mod table;
 mod views;
 
@@ -24,6 +25,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use model::{AnswerOptions, RecordSet};
 use place::{NodeFlags, Tree};
+use suffixes::Suffixes;
 use table::Table;
 use views::ViewTable;
 
@@ -42,6 +44,7 @@ pub struct Snapshot {
     has_views: bool,
     zones: Box<[ZoneSoa]>,
     depths: u64,
+    suffixes: Suffixes,
     forward_own_missing: bool,
     names: usize,
 }
@@ -78,6 +81,9 @@ impl Snapshot {
             has_views: nodes.has_variants && !views.is_empty(),
             views,
             depths: nodes.depths(),
+            suffixes: Suffixes::new(
+                nodes.zones.iter().map(|zone| &zone.apex).chain(&options.suffixes).map(Name::as_wire),
+            ),
             forward_own_missing: options.forward_own_missing,
             names: nodes.list.iter().filter(|node| node.flags.any(NodeFlags::HELD)).count(),
         }
@@ -160,7 +166,7 @@ impl Snapshot {
     /// [`Self::find`]; if a client `asked` for it, a held name counts as asked for.
     #[inline]
     pub fn look_up(&self, qname: &FoldedName, asked: bool) -> Option<Entry<'_>> {
-        self.table.look_up(qname.as_wire(), asked).filter(|entry| entry.flags().exists())
+        self.table.look_up_folded(qname, asked).filter(|entry| entry.flags().exists())
     }
 }
 
@@ -175,6 +181,11 @@ impl<'s> Tree for &'s Snapshot {
     #[inline]
     fn flags(&self, node: Entry<'s>) -> NodeFlags {
         node.flags()
+    }
+
+    #[inline]
+    fn may_enclose(&self, name: &FoldedName) -> bool {
+        self.suffixes.may_enclose(name)
     }
 
     #[inline]

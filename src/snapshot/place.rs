@@ -55,6 +55,13 @@ pub trait Tree {
     /// What the node is.
     fn flags(&self, node: Self::Node) -> NodeFlags;
 
+    /// Whether a zone apex or registry suffix may stand at or above `name`;
+    /// true says nothing.
+    #[inline]
+    fn may_enclose(&self, _name: &FoldedName) -> bool {
+        true
+    }
+
     /// Bit `n` is set if some zone apex or registry suffix has `n` labels (63: or more).
     fn depths(&self) -> u64;
 }
@@ -90,7 +97,16 @@ pub fn place<T: Tree>(tree: &T, name: &FoldedName) -> Place<T::Node> {
 }
 
 /// [`place`] for a name that is known not to exist as a node.
+#[inline]
 pub fn place_missing<T: Tree>(tree: &T, name: &FoldedName) -> Place<T::Node> {
+    if !tree.may_enclose(name) {
+        return Place::Outside;
+    }
+    place_enclosed(tree, name)
+}
+
+/// [`place_missing`] where an apex may stand above.
+fn place_enclosed<T: Tree>(tree: &T, name: &FoldedName) -> Place<T::Node> {
     let Some((depth, zone)) = enclosing(tree, name) else { return Place::Outside };
     let zone = tree.flags(zone);
     let mut encloser = None;

@@ -6,25 +6,17 @@
 //! asked for all the time costs a test and its cache line stays shared.
 //! Rejected: a bitmap beside the slots, one more cache miss per hit.
 
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::entry::Entry;
 use super::place::NodeFlags;
-use crate::wire::name::hash;
+use crate::wire::FoldedName;
+use crate::wire::name::{hash, same, secret};
 
 /// The bit of a slot that says: asked for.
 const ASKED: u64 = 1 << 32;
 /// The bits of a slot that are the hash's.
 const HASH: u64 = u64::MAX << 33;
-
-/// The process's secret: names cannot be chosen to collide.
-fn seed() -> u64 {
-    static SEED: OnceLock<u64> = OnceLock::new();
-    *SEED.get_or_init(|| RandomState::new().build_hasher().finish())
-}
 
 /// Compiled names by their folded wire form.
 #[derive(Debug)]
@@ -40,18 +32,23 @@ impl Table {
     /// The entry of `name`.
     #[inline]
     pub(super) fn find(&self, name: &[u8]) -> Option<Entry<'_>> {
-        self.probe::<false>(name, false)
+        self.probe::<false>(name, hash(name, self.seed), false)
     }
 
     /// [`Self::find`]; if a client `asked` for it and it is held, that is marked.
     #[inline]
     pub(super) fn look_up(&self, name: &[u8], asked: bool) -> Option<Entry<'_>> {
-        self.probe::<true>(name, asked)
+        self.probe::<true>(name, hash(name, self.seed), asked)
+    }
+
+    /// [`Self::look_up`] of a query's name, which brings its hash along.
+    #[inline]
+    pub(super) fn look_up_folded(&self, name: &FoldedName, asked: bool) -> Option<Entry<'_>> {
+        self.probe::<true>(name.as_wire(), name.hash(), asked)
     }
 
     #[inline]
-    fn probe<const MARKS: bool>(&self, name: &[u8], asked: bool) -> Option<Entry<'_>> {
-        let hash = hash(name, self.seed);
+    fn probe<const MARKS: bool>(&self, name: &[u8], hash: u64, asked: bool) -> Option<Entry<'_>> {
         let mask = self.slots.len() - 1;
         let mut index = hash as usize & mask;
         // Ends: a quarter of the slots at least is free.
@@ -63,7 +60,7 @@ impl Table {
             }
             if value >> 33 == hash >> 33 {
                 let entry = self.entry(value)?;
-                if entry.name() == name {
+                if same(entry.name(), name) {
                     // Read before written: a line that all workers write would travel between them.
                     if MARKS && slot.load(Ordering::Relaxed) & ASKED == 0 {
                         mark(slot, entry, asked);
@@ -117,7 +114,7 @@ impl TableBuilder {
     /// For `names` names.
     pub(super) fn new(names: usize) -> Self {
         let capacity = (names + names / 3 + 2).next_power_of_two();
-        Self { seed: seed(), slots: vec![0; capacity].into(), arena: Vec::with_capacity(names * 112) }
+        Self { seed: secret(), slots: vec![0; capacity].into(), arena: Vec::with_capacity(names * 112) }
     }
 
     /// Adds the entry of `name`, which must be new. `false` if the arena is full (4 GiB).

@@ -1,5 +1,6 @@
 //! EDNS(0): the OPT pseudo-record (RFC 6891) and extended DNS errors (RFC 8914).
 
+use super::types::Rtype;
 use super::{read_u16, read_u32};
 
 /// Smallest UDP payload size that an OPT can announce (RFC 6891 section 6.2.3).
@@ -27,10 +28,32 @@ pub struct Edns {
 }
 
 impl Edns {
+    /// Reads the OPT at `at` in `message` if it is of the usual form: owned by
+    /// the root, version 0, without options. `None` says nothing about others.
+    #[inline]
+    pub(super) fn parse_usual(message: &[u8], at: usize) -> Option<Self> {
+        let options_at = at + OPT_LEN;
+        let [b0, b1, b2, b3, b4, b5, b6, b7, b8, b9, b10] = *message.get(at..options_at)?.first_chunk()?;
+        // Owner, TYPE, size, RCODE, version and half of the flags in one word;
+        // the flags and the length of the options in another.
+        let first = u64::from_be_bytes([b0, b1, b2, b3, b4, b5, b6, b7]);
+        let last = u32::from_be_bytes([b7, b8, b9, b10]);
+        if first & 0xffff_ff00_0000_ff00 != u64::from(Rtype::OPT.0) << 40 || last & 0xffff != 0 {
+            return None;
+        }
+        Some(Self {
+            udp_size: ((first >> 24) as u16).max(MIN_UDP_SIZE),
+            version: 0,
+            rcode_high: (first >> 16) as u8,
+            dnssec_ok: last >> 31 != 0,
+            options_at: options_at as u16,
+            options_len: 0,
+        })
+    }
+
     /// Reads the fields of an OPT record whose TYPE lies at `at` in `message`
     /// (its owner, one zero byte, just before). Returns the end of the record.
     /// The options are walked: lengths that lie make the OPT malformed.
-    #[inline]
     pub fn parse(message: &[u8], at: usize) -> Option<(Self, usize)> {
         let class = read_u16(message, at + 2)?;
         let ttl = read_u32(message, at + 4)?;

@@ -1,26 +1,29 @@
 //! The case-folded QNAME of a query, held inline: parsing allocates nothing.
 //!
 //! Folding works on eight bytes at once and may treat length bytes as text:
-//! they are at most 63, below `A`.
+//! they are at most 63, below `A`. The hash is made of the same words while
+//! they are at hand. Rejected: keeping the offsets of the labels, since only
+//! names that are not held are asked for their suffixes.
 
 use std::fmt;
 
-use super::name::{MAX_LABEL_LEN, MAX_NAME_LEN, Name, parent};
+use super::name::{MAX_LABEL_LEN, MAX_NAME_LEN, Name, last_word, mix, parent, secret};
 
 /// The QNAME of a query: lower case, uncompressed, held inline so that
 /// parsing a query allocates nothing.
 #[derive(Clone)]
 pub struct FoldedName {
+    /// Zero from the name's end to that of its last word.
     buf: [u8; 256],
-    len: usize,
+    len: u8,
     labels: u8,
-    /// Offsets of the last eight labels, the root label's in the lowest byte.
-    tail: u64,
+    /// The name's hash by the process's secret, made on the way.
+    hash: u64,
 }
 
 impl FoldedName {
-    /// The root, to read into.
-    pub const ROOT: Self = Self { buf: [0; 256], len: 1, labels: 0, tail: 0 };
+    /// The root, to read into. Its hash is made only by reading.
+    pub const ROOT: Self = Self { buf: [0; 256], len: 1, labels: 0, hash: 0 };
 
     /// Reads an uncompressed name from the start of `bytes`. Returns it and
     /// the offset behind it; `None` as [`Self::read`].
@@ -32,50 +35,71 @@ impl FoldedName {
     }
 
     /// Reads an uncompressed name from the start of `bytes` into `self`.
-    /// Returns the offset behind it; `None` if it is cut off, too long or
-    /// holds a pointer (which the first name of a message cannot).
+    /// Returns the offset behind it; `None` as [`Self::read_at`].
+    #[inline]
+    pub fn read(&mut self, bytes: &[u8]) -> Option<usize> {
+        self.read_at(bytes, 0)
+    }
+
+    /// Reads the uncompressed name at `start` of `message` into `self`.
+    /// Returns its length; `None` if it is cut off, too long or holds a
+    /// pointer (which the first name of a message cannot).
     ///
     /// In place, since moving the buffer would cost more than all the rest.
     #[inline]
-    pub fn read(&mut self, bytes: &[u8]) -> Option<usize> {
-        let mut at = 0usize;
-        let mut labels = 0u8;
-        let mut tail = 0u64;
-        loop {
-            let len = usize::from(*bytes.get(at)?);
-            tail = tail << 8 | at as u64;
-            if len == 0 {
-                break;
+    pub fn read_at(&mut self, message: &[u8], start: usize) -> Option<usize> {
+        let bytes = message.get(start..)?;
+        // So that the check of the index is the check of the length as well.
+        let bytes = bytes.get(..bytes.len().min(MAX_NAME_LEN))?;
+        let (mut at, mut labels) = (0usize, 0u8);
+        let last = loop {
+            let len = *bytes.get(at)?;
+            // The root label wraps: one comparison for it and for what is no label.
+            if len.wrapping_sub(1) >= MAX_LABEL_LEN as u8 {
+                break len;
             }
-            if len > MAX_LABEL_LEN {
-                return None;
-            }
-            at += 1 + len;
-            if at >= MAX_NAME_LEN {
-                return None;
-            }
+            at += 1 + usize::from(len);
             labels += 1;
+        };
+        if last != 0 {
+            return None;
         }
-        let len = at + 1;
-        let from = bytes.get(..len)?;
-        for (place, word) in self.buf.as_chunks_mut::<8>().0.iter_mut().zip(from.as_chunks::<8>().0) {
-            *place = lower8(u64::from_le_bytes(*word)).to_le_bytes();
+        // All but the last one to eight bytes by whole words, then those.
+        let words = at / 8 % 32;
+        let (places, _) = self.buf.as_chunks_mut::<8>();
+        let seed = secret();
+        let mut state = seed;
+        let (whole, _) = bytes.get(..8 * words)?.as_chunks::<8>();
+        for (place, word) in places.get_mut(..words)?.iter_mut().zip(whole) {
+            state = mix(state, lower8(place, *word), seed);
         }
-        // The last eight bytes again, for those that fill no word.
-        match (self.buf.get_mut(len.wrapping_sub(8)..len), from.last_chunk::<8>()) {
-            (Some(place), Some(word)) => {
-                place.copy_from_slice(&lower8(u64::from_le_bytes(*word)).to_le_bytes());
-            }
-            _ => self.buf.iter_mut().zip(from).for_each(|(place, byte)| *place = byte.to_ascii_lowercase()),
-        }
-        (self.len, self.labels, self.tail) = (len, labels, tail);
-        Some(len)
+        let end = start + at + 1;
+        let word = match message.get(end.wrapping_sub(8)..end).and_then(<[u8]>::first_chunk::<8>) {
+            // What stands before is shifted out.
+            Some(word) => u64::from_le_bytes(*word) >> (8 * (7 - at % 8)),
+            None => last_word(bytes.get(..=at)?),
+        };
+        self.hash = mix(state, lower8(places.get_mut(words)?, word.to_le_bytes()), seed);
+        (self.len, self.labels) = ((at + 1) as u8, labels);
+        Some(at + 1)
+    }
+
+    /// [`hash`](super::name::hash) of this name by [`secret`].
+    #[inline]
+    pub const fn hash(&self) -> u64 {
+        self.hash
+    }
+
+    /// The last eight bytes; `None` for a shorter name.
+    #[inline]
+    pub fn last_bytes(&self) -> Option<[u8; 8]> {
+        self.as_wire().last_chunk().copied()
     }
 
     /// The wire form, lower case, root label included.
     #[inline]
     pub fn as_wire(&self) -> &[u8] {
-        self.buf.get(..self.len).unwrap_or_default()
+        self.buf.get(..usize::from(self.len)).unwrap_or_default()
     }
 
     /// The number of labels, the root label not counted.
@@ -89,10 +113,6 @@ impl FoldedName {
     #[inline]
     pub fn suffix(&self, labels: usize) -> Option<&[u8]> {
         let skip = self.label_count().checked_sub(labels)?;
-        if labels < 8 {
-            let at = (self.tail >> (8 * labels)) & 0xff;
-            return self.as_wire().get(at as usize..);
-        }
         let mut wire = self.as_wire();
         for _ in 0..skip {
             wire = parent(wire)?;
@@ -125,16 +145,15 @@ impl PartialEq for FoldedName {
     }
 }
 
-/// Lower-cases the ASCII capitals among eight bytes.
+/// Writes the eight bytes of `from` to `place`, ASCII capitals in lower case;
+/// returns them as a word. Byte by byte to the eye, which compilers make one
+/// vector of.
 #[inline]
-const fn lower8(word: u64) -> u64 {
-    const EVERY: u64 = 0x0101_0101_0101_0101;
-    let low = word & (0x7f * EVERY);
-    // Bit 7 of each byte: at least 'A', and above 'Z'.
-    let from_a = low + (0x80 - b'A' as u64) * EVERY;
-    let past_z = low + (0x7f - b'Z' as u64) * EVERY;
-    let capital = (from_a ^ past_z) & !word & (0x80 * EVERY);
-    word | capital >> 2
+fn lower8(place: &mut [u8; 8], from: [u8; 8]) -> u64 {
+    for (place, byte) in place.iter_mut().zip(from) {
+        *place = byte.to_ascii_lowercase();
+    }
+    u64::from_le_bytes(*place)
 }
 
 #[cfg(test)]
@@ -155,12 +174,25 @@ mod tests {
     }
 
     #[test]
-    fn folding_changes_capitals_alone() {
-        let all: Vec<u8> = (0..=255u8).collect();
-        for chunk in all.chunks(8) {
-            let word = u64::from_le_bytes(chunk.try_into().unwrap());
-            let expected: Vec<u8> = chunk.iter().map(u8::to_ascii_lowercase).collect();
-            assert_eq!(lower8(word).to_le_bytes().to_vec(), expected);
+    fn names_of_every_length_hash_as_their_wire_form() {
+        let mut name = FoldedName::ROOT;
+        for len in 0..=253usize {
+            let mut wire = Vec::new();
+            let mut left = len;
+            while left > 1 {
+                let label = (left - 1).min(63);
+                wire.push(label as u8);
+                wire.extend((0..label).map(|at| (at * 7 + len) as u8));
+                left -= label + 1;
+            }
+            wire.push(0);
+            // With bytes around it, and without.
+            let message = [&[0xff; 9][..], &wire, &[0xff; 9]].concat();
+            for (message, start) in [(&message[..], 9), (&wire[..], 0)] {
+                assert_eq!(name.read_at(message, start), Some(wire.len()), "{len}");
+                assert_eq!(name.as_wire(), wire.to_ascii_lowercase());
+                assert_eq!(name.hash(), super::super::name::hash(name.as_wire(), secret()), "{len}");
+            }
         }
     }
 }

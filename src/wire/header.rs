@@ -110,6 +110,16 @@ pub fn set_flags(message: &mut [u8], flags: Flags) {
     write_u16(message, 2, flags.0);
 }
 
+/// Sets flags and counts of `message`, all four counts in one word from
+/// QDCOUNT down to ARCOUNT.
+#[inline]
+pub fn set_flags_and_counts(message: &mut [u8], flags: Flags, counts: u64) {
+    if let Some([_, _, flags0, flags1, places @ ..]) = message.first_chunk_mut::<HEADER_LEN>() {
+        [*flags0, *flags1] = flags.0.to_be_bytes();
+        *places = counts.to_be_bytes();
+    }
+}
+
 /// Sets the counts of `message`.
 #[inline]
 pub fn set_counts(message: &mut [u8], counts: Counts) {

@@ -5,7 +5,9 @@
 //! in lower case (RFC 4343), so that equal names are equal bytes.
 
 use std::fmt;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::str::FromStr;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -285,32 +287,73 @@ impl<'de> Deserialize<'de> for Name {
 }
 
 /// Hashes a folded wire-form name, keyed by a secret `seed` so that clients
-/// cannot choose names that collide.
+/// cannot choose names that collide: state and multiplier are both unknown.
+///
+/// It works on words of eight bytes, the last one filled up with zeros. The
+/// length needs no part in it, since a wire-form name tells its own end.
 #[inline]
 pub fn hash(wire: &[u8], seed: u64) -> u64 {
-    const K: u64 = 0x9e37_79b9_7f4a_7c15;
-    let mut state = seed ^ (wire.len() as u64).wrapping_mul(K);
-    let mut chunks = wire.chunks_exact(8);
-    for chunk in &mut chunks {
-        let word = chunk.try_into().map_or(0, u64::from_le_bytes);
-        state = fold_multiply(state ^ word, K);
+    let (words, rest) = wire.as_chunks::<8>();
+    let state = words.iter().fold(seed, |state, word| mix(state, u64::from_le_bytes(*word), seed));
+    if rest.is_empty() {
+        return state;
     }
-    let rest = chunks.remainder();
-    if !rest.is_empty() {
-        // The last eight bytes again where there are eight; else what there is.
-        let word = match wire.last_chunk::<8>() {
-            Some(last) => u64::from_le_bytes(*last),
-            None => rest.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)),
-        };
-        state = fold_multiply(state ^ word, K);
-    }
-    fold_multiply(state, seed | 1)
+    let word = match wire.last_chunk::<8>() {
+        Some(last) => u64::from_le_bytes(*last) >> (64 - 8 * rest.len()),
+        None => last_word(wire),
+    };
+    mix(state, word, seed)
 }
 
+/// The seed of this process for [`hash`]: drawn once, told to nobody.
 #[inline]
-const fn fold_multiply(a: u64, b: u64) -> u64 {
-    let product = (a as u128).wrapping_mul(b as u128);
+pub fn secret() -> u64 {
+    match SECRET.load(Ordering::Relaxed) {
+        0 => draw(),
+        drawn => drawn,
+    }
+}
+
+static SECRET: AtomicU64 = AtomicU64::new(0);
+
+#[cold]
+fn draw() -> u64 {
+    let drawn = RandomState::new().build_hasher().finish() | 1 << 63;
+    // Of several threads the first one's counts.
+    SECRET.compare_exchange(0, drawn, Ordering::Relaxed, Ordering::Relaxed).err().unwrap_or(drawn)
+}
+
+/// Whether two names are the same bytes, compared by words where they stand:
+/// names are too short for a call to pay.
+#[inline]
+pub fn same(a: &[u8], b: &[u8]) -> bool {
+    if a.len() != b.len() {
+        return false;
+    }
+    let words = |of: [u8; 8]| u64::from_le_bytes(of);
+    match (a.last_chunk(), b.last_chunk()) {
+        (Some(last_a), Some(last_b)) => {
+            words(*last_a) == words(*last_b)
+                && a.as_chunks::<8>().0.iter().zip(b.as_chunks::<8>().0).all(|(a, b)| words(*a) == words(*b))
+        }
+        _ => a.iter().zip(b).all(|(a, b)| a == b),
+    }
+}
+
+/// One step of [`hash`]: a multiplication to 128 bits, folded, by a key that
+/// is odd and as secret as the state.
+#[inline]
+pub(super) const fn mix(state: u64, word: u64, seed: u64) -> u64 {
+    let product = ((state ^ word) as u128).wrapping_mul((seed.rotate_left(32) | 1) as u128);
     (product as u64) ^ ((product >> 64) as u64)
+}
+
+/// The last one to eight bytes of `bytes`, as many as fill no whole word
+/// before them, in the lower bytes of a word.
+#[cold]
+pub(super) fn last_word(bytes: &[u8]) -> u64 {
+    let last = bytes.chunks(8).last().unwrap_or_default();
+    last.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
 }
 
 #[cfg(test)]
@@ -358,5 +401,42 @@ mod tests {
         // "\x01b..." inside a longer label's bytes is no label boundary.
         assert!(!name("\\001b.example").is_at_or_below(&name("b.example")));
         assert!(name("x").is_at_or_below(&Name::root()));
+    }
+
+    #[test]
+    fn the_same_is_what_is_equal() {
+        for len in 0..40 {
+            let bytes: Vec<u8> = (0..len).collect();
+            assert!(same(&bytes, &bytes));
+            for at in 0..bytes.len() {
+                let mut other = bytes.clone();
+                other[at] ^= 0x20;
+                assert!(!same(&bytes, &other) && !same(&bytes, &bytes[..at]), "{len} {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn hashes_spread_and_depend_on_the_seed() {
+        let names: Vec<Name> = (0..40_000)
+            .map(|n| name(&format!("reg{}.{}azurecr.io", n / 2, ["", "westeurope.data."][n % 2])))
+            .chain((0..4_000).map(|n| name(&format!("registry.example.a{n}"))))
+            .collect();
+        for seed in (1..=8u64).map(|n| n.wrapping_mul(0x9e37_79b9_7f4a_7c15)).chain([secret()]) {
+            // As the table uses it: the lowest bits for the place, the highest to compare.
+            let mut places = vec![0u32; 1 << 16];
+            let mut tops = std::collections::HashSet::new();
+            for name in &names {
+                let hash = hash(name.as_wire(), seed);
+                places[hash as usize & 0xffff] += 1;
+                tops.insert(hash >> 33);
+            }
+            let taken = places.iter().filter(|count| **count > 0).count();
+            // 44,000 balls in 65,536 bins fill about 32,000, eight in one bin at most.
+            assert!((31_000..33_000).contains(&taken), "{seed:x}: {taken}");
+            assert!(places.iter().all(|count| *count <= 10), "{seed:x}");
+            assert!(tops.len() > names.len() - 20, "{seed:x}: {}", tops.len());
+        }
+        assert_ne!(hash(names[0].as_wire(), 1), hash(names[0].as_wire(), 2));
     }
 }

@@ -97,43 +97,37 @@ impl Query {
     /// last record are ignored, as BIND and Unbound do.
     #[inline]
     pub fn read(&mut self, datagram: &[u8]) -> Result<(), Reject> {
-        let Some((header, rest)) = datagram.split_first_chunk::<HEADER_LEN>() else {
+        let Some(header) = datagram.first_chunk::<HEADER_LEN>() else {
             return Err(Reject::Drop(DropReason::Short));
         };
-        let [id0, id1, flags0, flags1, qd0, qd1, an0, an1, ns0, ns1, ar0, ar1] = *header;
-        self.id = u16::from_be_bytes([id0, id1]);
-        self.flags = Flags(u16::from_be_bytes([flags0, flags1]));
-        if self.flags.has(Flags::QR) {
-            return Err(Reject::Drop(DropReason::Response));
+        let [id0, id1, fl0, fl1, qd0, qd1, an0, an1, ns0, ns1, ar0, ar1] = *header;
+        // Id, flags, QDCOUNT and ANCOUNT in one word, the other counts in another.
+        let first = u64::from_be_bytes([id0, id1, fl0, fl1, qd0, qd1, an0, an1]);
+        let rest = u32::from_be_bytes([ns0, ns1, ar0, ar1]);
+        if first & QUESTION_BITS != ONE_QUESTION {
+            return Err(no_query(first));
         }
-        if self.flags.opcode() != Opcode::QUERY {
-            return Err(reject(Rcode::NOTIMP, HEADER_LEN, None));
-        }
-        let malformed = reject(Rcode::FORMERR, HEADER_LEN, None);
-        if [qd0, qd1] != [0, 1] {
-            return Err(malformed);
-        }
-        let Some(name_len) = self.qname.read(rest) else { return Err(malformed) };
-        let Some([type0, type1, class0, class1]) = rest.get(name_len..).and_then(|rest| rest.first_chunk())
-        else {
-            return Err(malformed);
+        (self.id, self.flags) = ((first >> 48) as u16, Flags((first >> 32) as u16));
+        let Some(name_len) = self.qname.read_at(datagram, HEADER_LEN) else {
+            return Err(malformed(HEADER_LEN));
         };
-        self.qtype = Rtype(u16::from_be_bytes([*type0, *type1]));
-        self.qclass = Class(u16::from_be_bytes([*class0, *class1]));
-        self.question_end = HEADER_LEN + name_len + 4;
-        if [an0, an1] != [0, 0] {
-            return Err(reject(Rcode::FORMERR, self.question_end, None));
-        }
-        self.edns = match [ns0, ns1, ar0, ar1] {
-            [0, 0, 0, 0] => None,
-            // The usual query: one record, and it is the OPT.
-            [0, 0, 0, 1] if is_opt(datagram, self.question_end) => {
-                let opt = Edns::parse(datagram, self.question_end + 1);
-                let (edns, _) = opt.ok_or(reject(Rcode::FORMERR, self.question_end, None))?;
-                Some(check_version(edns, self.question_end)?)
-            }
-            _ => additional(datagram, self.question_end)?,
+        let end = HEADER_LEN + name_len;
+        let Some(fixed) = read_u32(datagram, end) else {
+            return Err(malformed(HEADER_LEN));
         };
+        (self.qtype, self.qclass) = (Rtype((fixed >> 16) as u16), Class(fixed as u16));
+        self.question_end = end + 4;
+        self.edns = None;
+        if first & 0xffff != 0 {
+            return Err(malformed(self.question_end));
+        }
+        if rest != 0 {
+            self.edns = match Edns::parse_usual(datagram, self.question_end) {
+                // The usual query: one record, and it is the OPT.
+                Some(edns) if rest == 1 => Some(edns),
+                _ => additional(datagram, self.question_end)?,
+            };
+        }
         Ok(())
     }
 
@@ -144,6 +138,29 @@ impl Query {
     }
 }
 
+/// QR, OPCODE and QDCOUNT in the first eight bytes of a header.
+const QUESTION_BITS: u64 = ((Flags::QR | Flags::OPCODE) as u64) << 32 | 0xffff_0000;
+/// What they are in a standard query with one question.
+const ONE_QUESTION: u64 = 1 << 16;
+
+/// Why a header whose first eight bytes are `first` opens no standard query.
+#[cold]
+fn no_query(first: u64) -> Reject {
+    let flags = Flags((first >> 32) as u16);
+    if flags.has(Flags::QR) {
+        Reject::Drop(DropReason::Response)
+    } else if flags.opcode() != Opcode::QUERY {
+        reject(Rcode::NOTIMP, HEADER_LEN, None)
+    } else {
+        malformed(HEADER_LEN)
+    }
+}
+
+#[cold]
+const fn malformed(question_end: usize) -> Reject {
+    reject(Rcode::FORMERR, question_end, None)
+}
+
 const fn reject(rcode: Rcode, question_end: usize, edns: Option<Edns>) -> Reject {
     Reject::Respond { rcode, question_end, edns }
 }
@@ -151,7 +168,7 @@ const fn reject(rcode: Rcode, question_end: usize, edns: Option<Edns>) -> Reject
 /// Finds the OPT among the records behind the question.
 #[inline(never)]
 fn additional(datagram: &[u8], question_end: usize) -> Result<Option<Edns>, Reject> {
-    let malformed = reject(Rcode::FORMERR, question_end, None);
+    let malformed = malformed(question_end);
     let counts = header::counts(datagram).ok_or(malformed)?;
     let mut at = question_end;
     let mut edns = None;
@@ -168,16 +185,13 @@ fn additional(datagram: &[u8], question_end: usize) -> Result<Option<Edns>, Reje
             at = super::message::skip_record(datagram, at).ok_or(malformed)?;
         }
     }
-    edns.map(|edns| check_version(edns, question_end)).transpose()
+    match edns {
+        Some(edns) if edns.version != 0 => Err(reject(Rcode::BADVERS, question_end, Some(edns))),
+        edns => Ok(edns),
+    }
 }
 
 /// Whether an OPT owned by the root starts at `at`.
-#[inline]
 fn is_opt(datagram: &[u8], at: usize) -> bool {
     read_u32(datagram, at).is_some_and(|word| word >> 8 == u32::from(Rtype::OPT.0))
-}
-
-#[inline]
-fn check_version(edns: Edns, question_end: usize) -> Result<Edns, Reject> {
-    if edns.version == 0 { Ok(edns) } else { Err(reject(Rcode::BADVERS, question_end, Some(edns))) }
 }

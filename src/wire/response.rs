@@ -39,6 +39,29 @@ pub struct Closing {
     pub ede: Option<Ede>,
 }
 
+impl Closing {
+    /// The flags of the response, as far as they do not tell what was left out.
+    #[inline]
+    const fn flags(&self) -> u16 {
+        let copied = self.query_flags.0 & (Flags::OPCODE | Flags::RD | Flags::CD);
+        let authoritative = if self.authoritative { Flags::AA } else { 0 };
+        let authentic = if self.authentic { Flags::AD } else { 0 };
+        copied | Flags::QR | Flags::RA | (self.rcode.0 & Flags::RCODE) | authoritative | authentic
+    }
+}
+
+/// Our OPT without options, in answer to the client's.
+#[inline]
+fn opt_record(edns: &Edns, closing: &Closing) -> [u8; OPT_LEN] {
+    let do_bit = if edns.dnssec_ok { 0x80 } else { 0 };
+    let word = u64::from(Rtype::OPT.0) << 40
+        | u64::from(closing.udp_size) << 24
+        | u64::from((closing.rcode.0 >> 4) as u8) << 16
+        | do_bit;
+    let [b0, b1, b2, b3, b4, b5, b6, b7] = word.to_be_bytes();
+    [b0, b1, b2, b3, b4, b5, b6, b7, 0, 0, 0]
+}
+
 impl<'b> Response<'b> {
     /// A response in `buf`, at most `limit` bytes long.
     #[inline]
@@ -102,6 +125,57 @@ impl<'b> Response<'b> {
     #[inline]
     pub fn buffer(&mut self) -> &mut [u8] {
         self.buf
+    }
+
+    /// Writes a whole response of ready records at once, over whatever is
+    /// there: behind the question, which ends at `question_end`, the answers,
+    /// then the authority record, its owner name a pointer. `false` where it
+    /// does not fit as a whole, or would carry an extended error; nothing is
+    /// written then, and the records have to be pushed.
+    ///
+    /// One check of the length and a few wide stores: what most responses take.
+    #[expect(clippy::inline_always, reason = "most of what it is given is known where it is called")]
+    #[inline(always)]
+    pub fn write_whole(
+        &mut self,
+        question_end: usize,
+        answers: (&[u8], u16),
+        authority: Option<([u8; 2], &[u8])>,
+        closing: &Closing,
+    ) -> bool {
+        let opt_len = if closing.edns.is_some() { OPT_LEN } else { 0 };
+        let answers_end = question_end + answers.0.len();
+        let authority_end = answers_end + authority.map_or(0, |(owner, rest)| owner.len() + rest.len());
+        let end = authority_end + opt_len;
+        if end > self.limit || closing.ede.is_some() {
+            return false;
+        }
+        let Some((place, records)) = self
+            .buf
+            .get_mut(question_end..end)
+            .and_then(|records| records.split_at_mut_checked(answers.0.len()))
+        else {
+            return false;
+        };
+        place.copy_from_slice(answers.0);
+        let mut opt = records;
+        if let Some((owner, rest)) = authority {
+            let Some((place, behind)) = opt.split_first_chunk_mut::<2>() else { return false };
+            *place = owner;
+            let Some((place, behind)) = behind.split_at_mut_checked(rest.len()) else { return false };
+            place.copy_from_slice(rest);
+            opt = behind;
+        }
+        if let (Some(edns), Some(opt)) = (&closing.edns, opt.first_chunk_mut::<OPT_LEN>()) {
+            *opt = opt_record(edns, closing);
+        }
+        let counts = 1 << 48
+            | u64::from(answers.1) << 32
+            | u64::from(authority.is_some()) << 16
+            | u64::from(closing.edns.is_some());
+        header::set_flags_and_counts(self.buf, Flags(closing.flags()), counts);
+        self.len = end;
+        true
     }
 
     /// Appends `count` ready records to `section`; `opt` tells whether space
@@ -180,11 +254,7 @@ impl<'b> Response<'b> {
     /// Writes the header and the OPT; returns the length of the message.
     #[inline]
     pub fn finish(&mut self, closing: &Closing) -> usize {
-        let mut flags = closing.query_flags.0 & (Flags::OPCODE | Flags::RD | Flags::CD);
-        flags |= Flags::QR | Flags::RA | (closing.rcode.0 & Flags::RCODE);
-        flags |= if closing.authoritative { Flags::AA } else { 0 };
-        flags |= if closing.authentic { Flags::AD } else { 0 };
-        flags |= if self.truncated { Flags::TC } else { 0 };
+        let flags = closing.flags() | if self.truncated { Flags::TC } else { 0 };
         if let Some(edns) = &closing.edns {
             self.push_opt(edns, closing);
         }
@@ -195,10 +265,7 @@ impl<'b> Response<'b> {
 
     #[inline]
     fn push_opt(&mut self, edns: &Edns, closing: &Closing) {
-        let [size_high, size_low] = closing.udp_size.to_be_bytes();
-        let do_bit = if edns.dnssec_ok { 0x80 } else { 0 };
-        let rcode_high = (closing.rcode.0 >> 4) as u8;
-        let opt = [0, 0, Rtype::OPT.0 as u8, size_high, size_low, rcode_high, 0, do_bit, 0, 0, 0];
+        let opt = opt_record(edns, closing);
         let end = self.len + OPT_LEN;
         let Some(place) = self.buf.get_mut(self.len..end) else {
             return;
