@@ -5,6 +5,7 @@ mod common;
 use common::{SIZES, options, record_set, snapshot};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use hubdns::snapshot::Snapshot;
+use hubdns::snapshot::model::RecordSet;
 use hubdns::snapshot::publish::Publisher;
 use std::hint::black_box;
 
@@ -16,6 +17,46 @@ fn build(criterion: &mut Criterion) {
         group.bench_function(BenchmarkId::from_parameter(size), |bencher| {
             bencher.iter(|| black_box(Snapshot::build(&set, &options, 2)));
         });
+    }
+    group.finish();
+}
+
+/// The benches' estate as the sync publishes it: sorted.
+fn sorted(size: usize) -> RecordSet {
+    let mut set = record_set(size);
+    for zone in &mut set.zones {
+        zone.rrsets.sort_by(|a, b| (&a.owner, a.rtype).cmp(&(&b.owner, b.rtype)));
+    }
+    set.aliases.sort();
+    set.own.sort();
+    set
+}
+
+/// One address changes, one registry comes: until readers have it and what it
+/// supersedes is freed.
+fn update(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("snapshot_update");
+    group.sample_size(10);
+    for size in SIZES {
+        let (one, options) = (sorted(size), options());
+        let mut changed = one.clone();
+        changed.zones[0].rrsets[size / 4].rdatas = vec![Box::new([10, 9, 9, 9])];
+        let mut grown = one.clone();
+        let mut rrset = grown.zones[0].rrsets[size / 4].clone();
+        rrset.owner = rrset.owner.child(b"new").expect("a name");
+        grown.zones[0].rrsets.insert(size / 4 + 1, rrset);
+        grown.zones[0].rrsets.sort_by(|a, b| (&a.owner, a.rtype).cmp(&(&b.owner, b.rtype)));
+        for (kind, other) in [("change", &changed), ("add_and_remove", &grown)] {
+            let publisher = Publisher::new(Snapshot::build(&one, &options, 1));
+            let (mut before, mut after) = (&one, other);
+            group.bench_function(BenchmarkId::new(kind, size), |bencher| {
+                bencher.iter(|| {
+                    let next = Snapshot::update(&publisher.current(), before, after, &options, 2);
+                    publisher.publish(next.expect("an update"));
+                    std::mem::swap(&mut before, &mut after);
+                });
+            });
+        }
     }
     group.finish();
 }
@@ -41,5 +82,5 @@ fn swap(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, build, swap);
+criterion_group!(benches, build, update, swap);
 criterion_main!(benches);

@@ -258,12 +258,12 @@ impl<'q> Answer<'q> {
         match place_missing(&self.snapshot, &self.query.qname) {
             Place::Outside => Outcome::Miss(Miss::Foreign),
             Place::Exact(entry) | Place::Wildcard(entry) => {
-                self.asked(entry.name());
+                self.asked(&entry.name());
                 self.entry(entry, out)
             }
             Place::Denied(encloser) => self.denied(encloser.in_view(self.context.view), out),
             Place::Dname(entry) => {
-                self.asked(entry.name());
+                self.asked(&entry.name());
                 self.dname(entry.in_view(self.context.view), out)
             }
             Place::OwnMissing { .. } if self.snapshot.forwards_own_missing() => Outcome::Miss(Miss::Own),
@@ -286,8 +286,11 @@ impl<'q> Answer<'q> {
             // A public alias lies in no zone of ours; the SOA then claims no
             // more than the alias itself, since its owner must lie at or
             // above the name denied (RFC 2308 section 5).
-            let owner = if authoritative { zone.apex.as_wire() } else { encloser.name() };
-            self.soa(owner, zone, out);
+            if authoritative {
+                self.soa(zone.apex.as_wire(), zone, out);
+            } else {
+                self.soa(&encloser.name(), zone, out);
+            }
         }
         self.finish(Rcode::NXDOMAIN, authoritative, None, out);
         Outcome::Hit(Hit { lookup: Lookup::NxDomain, rcode: Rcode::NXDOMAIN })

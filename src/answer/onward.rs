@@ -81,7 +81,7 @@ impl Answer<'_> {
         let prefix = name.get(..name.len().saturating_sub(entry.name().len())).unwrap_or_default();
         let ttl = crate::wire::read_u32(record, 4).unwrap_or_default();
         self.begin(out);
-        out.push_record(entry.name(), record, Section::Answer, self.has_opt());
+        out.push_record(&entry.name(), record, Section::Answer, self.has_opt());
         let target = [prefix, rdata].concat();
         if Name::from_wire(&target).is_err() {
             // The name became too long: YXDOMAIN.

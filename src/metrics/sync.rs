@@ -11,6 +11,9 @@ use super::{Export, Exporter};
 /// Upper bounds of the duration buckets, seconds.
 const BOUNDS: [f64; 8] = [0.001, 0.01, 0.1, 0.5, 1.0, 5.0, 30.0, 300.0];
 
+/// The same for making a snapshot.
+const BUILD_BOUNDS: [f64; 7] = [0.001, 0.005, 0.02, 0.05, 0.2, 1.0, 5.0];
+
 /// What the sync counts. The lock is held for a few additions per cycle or scrape.
 #[derive(Debug, Default)]
 pub struct SyncMetrics(Mutex<Counts>, Arc<AzureMetrics>);
@@ -22,12 +25,22 @@ struct Counts {
     created: u64,
     zones: BTreeMap<String, usize>,
     save_failures: BTreeMap<&'static str, u64>,
+    whole: Builds,
+    incremental: Builds,
     held_back: usize,
     pending: usize,
     pinned: bool,
     saved_generations: usize,
     /// Code, severity, count.
     findings: Vec<(&'static str, &'static str, u64)>,
+}
+
+/// Snapshots that were made.
+#[derive(Debug, Default)]
+struct Builds {
+    buckets: [u64; BUILD_BOUNDS.len()],
+    count: u64,
+    seconds: f64,
 }
 
 #[derive(Debug, Default)]
@@ -88,6 +101,19 @@ impl SyncMetrics {
         });
     }
 
+    /// Counts a snapshot that was made and published, and the time it took.
+    pub fn built(&self, incrementally: bool, took: Duration) {
+        self.with(|counts| {
+            let build = if incrementally { &mut counts.incremental } else { &mut counts.whole };
+            let seconds = took.as_secs_f64();
+            for (bound, bucket) in BUILD_BOUNDS.iter().zip(&mut build.buckets) {
+                *bucket += u64::from(seconds <= *bound);
+            }
+            build.count += 1;
+            build.seconds += seconds;
+        });
+    }
+
     /// Counts a set that was not saved.
     pub fn save_failed(&self, reason: &'static str) {
         self.with(|counts| *counts.save_failures.entry(reason).or_default() += 1);
@@ -136,6 +162,12 @@ impl Export for SyncMetrics {
         out.gauge("snapshot_generation", help, &[], float(counts.generation));
         for (zone, rrsets) in &counts.zones {
             out.gauge("snapshot_rrsets", "RRsets of a local zone.", &[("zone", zone)], float(*rrsets as u64));
+        }
+        for (kind, builds) in [("whole", &counts.whole), ("incremental", &counts.incremental)] {
+            let buckets: Vec<(f64, u64)> = BUILD_BOUNDS.into_iter().zip(builds.buckets).collect();
+            let (name, help) =
+                ("snapshot_build_seconds", "Time that compiling and publishing a snapshot took.");
+            out.histogram(name, help, &[("kind", kind)], &buckets, builds.count, builds.seconds);
         }
         for reason in ["io", "locked", "corrupt"] {
             let count = counts.save_failures.get(reason).copied().unwrap_or(0);

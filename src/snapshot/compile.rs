@@ -4,35 +4,95 @@ use super::entry::{Draft, Rest, add_variant};
 use super::model::{Rrset, Soa, Zone};
 use super::nodes::{Chain, End, Nodes, Step};
 use super::place::NodeFlags;
-use super::table::{Table, TableBuilder};
-use crate::wire::name::parent;
-use crate::wire::{HEADER_LEN, Name, Rtype};
+use super::table::{Shard, ShardBuilder, Suffixes, Table, TableBuilder, shard_number, shards_for};
+use super::writer::{Writer, fixed_fields};
+use crate::wire::Rtype;
 
-/// Longest body: one that leaves room for question, SOA and OPT in a message.
-const MAX_BODY: usize = 64_000;
+/// Names that are looked at to find what suffixes many of them share.
+const SAMPLE: usize = 1 << 16;
 
 /// Compiles all of `nodes`; SOAs without a serial get `serial`.
 pub(super) fn compile(nodes: &Nodes<'_>, flat: bool, serial: u32) -> Table {
-    let mut table = TableBuilder::new(nodes.list.len());
-    let (body, directory) = (Writer::default(), Vec::new());
-    let mut builder = EntryBuilder { nodes, flat, serial, view: 0, body, directory };
-    let (mut entry, mut variant) = (Vec::new(), Vec::new());
-    for (index, node) in (0u32..).zip(&nodes.list) {
-        entry.clear();
-        builder.compile(index, 0, &mut entry);
-        let common = entry.len();
-        for view in nodes.views(index) {
-            variant.clear();
-            builder.compile(index, view, &mut variant);
-            if entry.get(..common) != Some(&variant) {
-                add_variant(&mut entry, view, &variant);
-            }
-        }
-        if !table.insert(node.name, &entry) {
-            break;
-        }
+    let names = nodes.list.len();
+    let sample = nodes.list.iter().step_by(names / SAMPLE + 1).map(|node| node.name);
+    let shards = shards_for(names);
+    let mut table = TableBuilder::new(shards, Suffixes::of(sample));
+    let (order, ends) = by_shard(nodes, shards);
+    let mut compiler = Compiler::new(nodes, flat, serial);
+    let mut start = 0;
+    for end in ends {
+        let shard = compiler.shard(order.get(start..end as usize).unwrap_or_default(), table.suffixes());
+        table.push(shard);
+        start = end as usize;
     }
     table.finish()
+}
+
+/// The nodes shard by shard, and where each shard's end.
+fn by_shard(nodes: &Nodes<'_>, shards: usize) -> (Vec<u32>, Vec<u32>) {
+    let numbers: Vec<u32> = nodes.list.iter().map(|node| shard_number(node.name, shards) as u32).collect();
+    let mut ends = vec![0u32; shards];
+    for number in &numbers {
+        ends[*number as usize] += 1;
+    }
+    let mut sum = 0;
+    for end in &mut ends {
+        sum += std::mem::replace(end, sum);
+    }
+    let mut order = vec![0u32; numbers.len()];
+    for (index, number) in (0u32..).zip(numbers) {
+        let next = &mut ends[number as usize];
+        order[*next as usize] = index;
+        *next += 1;
+    }
+    (order, ends)
+}
+
+/// Compiles shard after shard, its buffers kept.
+pub(super) struct Compiler<'n, 'a> {
+    builder: EntryBuilder<'n, 'a>,
+    shard: ShardBuilder,
+    entry: Vec<u8>,
+    variant: Vec<u8>,
+}
+
+impl<'n, 'a> Compiler<'n, 'a> {
+    /// Of `nodes`.
+    pub(super) fn new(nodes: &'n Nodes<'a>, flat: bool, serial: u32) -> Self {
+        let builder = EntryBuilder {
+            nodes,
+            flat,
+            serial,
+            view: 0,
+            body: Writer::default(),
+            directory: Vec::new(),
+            steps: Vec::new(),
+            sought: Vec::new(),
+        };
+        Self { builder, shard: ShardBuilder::default(), entry: Vec::new(), variant: Vec::new() }
+    }
+
+    /// The shard of the nodes with these numbers.
+    pub(super) fn shard(&mut self, indexes: &[u32], suffixes: &Suffixes) -> Shard {
+        let Self { builder, shard, entry, variant } = self;
+        for index in indexes {
+            let name = builder.nodes.node(*index).name;
+            let split = suffixes.split(name);
+            entry.clear();
+            builder.compile(*index, split, 0, entry);
+            let common = entry.len();
+            for view in builder.nodes.views(*index) {
+                variant.clear();
+                builder.compile(*index, split, view, variant);
+                if entry.get(..common) != Some(variant) {
+                    add_variant(entry, view, variant);
+                }
+            }
+            shard.passed.append(&mut builder.sought);
+            shard.insert(name, entry);
+        }
+        shard.finish()
+    }
 }
 
 /// TYPE, CLASS, TTL, RDLENGTH and RDATA of `zone`'s SOA as it denies: with the
@@ -59,12 +119,6 @@ fn soa_rdata(soa: &Soa, serial: u32) -> Vec<u8> {
     rdata
 }
 
-fn fixed_fields(out: &mut Vec<u8>, rtype: Rtype, ttl: u32) {
-    out.extend_from_slice(&rtype.0.to_be_bytes());
-    out.extend_from_slice(&[0, 1]);
-    out.extend_from_slice(&ttl.to_be_bytes());
-}
-
 /// Compiles one node after another, its buffers kept.
 struct EntryBuilder<'n, 'a> {
     nodes: &'n Nodes<'a>,
@@ -74,11 +128,15 @@ struct EntryBuilder<'n, 'a> {
     view: u8,
     body: Writer,
     directory: Vec<(Rtype, u16, u16, u32)>,
+    /// Room for a chain's steps.
+    steps: Vec<Step<'a>>,
+    /// The hashes of the names that the chains pass.
+    sought: Vec<u32>,
 }
 
-impl EntryBuilder<'_, '_> {
+impl<'a> EntryBuilder<'_, 'a> {
     /// Appends the node's entry to `out`, as clients of `view` get it.
-    fn compile(&mut self, index: u32, view: u8, out: &mut Vec<u8>) {
+    fn compile(&mut self, index: u32, (prefix, suffix): (&[u8], u16), view: u8, out: &mut Vec<u8>) {
         let node = self.nodes.node(index);
         self.view = view;
         self.directory.clear();
@@ -89,7 +147,8 @@ impl EntryBuilder<'_, '_> {
         }
         let (rest, own_missing, soa_owner, zone, chain) = draft;
         let draft = Draft {
-            name: node.name,
+            prefix,
+            suffix,
             flags: node.flags,
             rest,
             own_missing,
@@ -105,9 +164,12 @@ impl EntryBuilder<'_, '_> {
     /// Writes directory and bodies of an existing node.
     fn node(&mut self, index: u32) -> (Rest, bool, Option<[u8; 2]>, u32, (u8, u16)) {
         let node = self.nodes.node(index);
-        let chain = self.nodes.follow(index, self.view);
+        let chain = {
+            let steps = std::mem::take(&mut self.steps);
+            self.nodes.follow(index, self.view, steps, &mut self.sought)
+        };
         let alias_ttl = self.alias_ttl(&chain);
-        let chain_count = self.steps(&chain.steps, alias_ttl);
+        let chain_count = self.write_steps(&chain.steps, alias_ttl);
         let chain_len = self.body.bytes.len() as u16;
         let (rest, zone, own) = match &chain.end {
             End::Node(end, _) if chain.steps.is_empty() && node.flags.any(NodeFlags::DELEGATION) => {
@@ -121,7 +183,7 @@ impl EntryBuilder<'_, '_> {
         let apex = self.nodes.zones.get(zone as usize).map(|zone| zone.apex.as_wire());
         let soa_owner = apex.and_then(|apex| self.body.pointer(apex));
         if let End::Node(end, at) = &chain.end {
-            self.rrsets(*end, at, &chain, (chain_count, chain_len), alias_ttl);
+            self.rrsets(*end, at, &chain, node.name, (chain_count, chain_len), alias_ttl);
         }
         if let Some(first) = chain.steps.first() {
             let (count, start) = (1 + u16::from(first.dname.is_some()), self.body.bytes.len());
@@ -129,28 +191,44 @@ impl EntryBuilder<'_, '_> {
                 self.directory.push((Rtype::CNAME, count, chain_len, 0));
             } else {
                 self.body.forget(start);
-                self.steps(&chain.steps[..1], alias_ttl);
+                self.write_steps(&chain.steps[..1], alias_ttl);
                 self.push_directory(Rtype::CNAME, count, start);
             }
         }
+        self.steps = chain.steps;
+        self.steps.clear();
         (rest, own, soa_owner, zone, (chain_count as u8, chain_len))
     }
 
     /// The bodies of all types at the end of a chain.
-    fn rrsets(&mut self, end: u32, at: &[u8], chain: &Chain<'_>, written: (u16, u16), alias_ttl: u32) {
+    fn rrsets(
+        &mut self,
+        end: u32,
+        at: &[u8],
+        chain: &Chain<'a>,
+        qname: &[u8],
+        written: (u16, u16),
+        alias_ttl: u32,
+    ) {
         let node = self.nodes.node(end);
-        let mut rrsets: Vec<&Rrset> =
-            node.rrsets.iter().copied().filter(|r| r.rtype != Rtype::CNAME).collect();
-        rrsets.sort_by_key(|rrset| (rrset.rtype != Rtype::A, rrset.rtype != Rtype::AAAA, rrset.rtype));
-        let qname = self.body.qname.clone();
-        for (position, rrset) in rrsets.into_iter().enumerate() {
+        let usual = |rrset: &&Rrset| rrset.rtype != Rtype::CNAME;
+        let mut sorted = Vec::new();
+        let only = node.rrsets.iter().find(usual);
+        let rrsets: &[&Rrset] = if node.rrsets.iter().filter(usual).nth(1).is_none() {
+            only.as_slice()
+        } else {
+            sorted.extend(node.rrsets.iter().filter(usual));
+            sorted.sort_by_key(|r: &&Rrset| (r.rtype != Rtype::A, r.rtype != Rtype::AAAA, r.rtype));
+            &sorted
+        };
+        for (position, rrset) in rrsets.iter().enumerate() {
             let is_address = matches!(rrset.rtype, Rtype::A | Rtype::AAAA);
             let is_flat =
                 self.flat && is_address && chain.steps.first().is_some_and(|step| step.ttl.is_none());
             let start = self.body.bytes.len();
             if is_flat || chain.steps.is_empty() {
                 self.body.forget(start);
-                let count = self.body.rrset(&qname, rrset, self.view);
+                let count = self.body.rrset(qname, rrset, self.view);
                 self.push_directory(rrset.rtype, count, start);
             } else if position == 0 && rrset.ttl == alias_ttl {
                 // The chain stands already at the start: go on behind it.
@@ -158,7 +236,7 @@ impl EntryBuilder<'_, '_> {
                 self.push_directory(rrset.rtype, written.0 + count, 0);
             } else {
                 self.body.forget(start);
-                let count = self.steps(&chain.steps, rrset.ttl);
+                let count = self.write_steps(&chain.steps, rrset.ttl);
                 let count = count + self.body.rrset(at, rrset, self.view);
                 self.push_directory(rrset.rtype, count, start);
             }
@@ -168,7 +246,7 @@ impl EntryBuilder<'_, '_> {
         {
             let start = self.body.bytes.len();
             self.body.forget(start);
-            let count = self.steps(&chain.steps, zone.soa.ttl);
+            let count = self.write_steps(&chain.steps, zone.soa.ttl);
             let rdata = soa_rdata(&zone.soa, self.serial);
             self.body.record(at, Rtype::SOA, zone.soa.ttl, &rdata);
             self.push_directory(Rtype::SOA, count + 1, start);
@@ -190,21 +268,23 @@ impl EntryBuilder<'_, '_> {
             End::Denied(end, _) => (None, self.nodes.node(*end).zone),
             End::Leads | End::Loop => return 10,
         };
-        let rrsets = index.map_or(&[][..], |index| &self.nodes.node(index).rrsets);
-        let address =
-            rrsets.iter().find(|r| r.rtype == Rtype::A).or(rrsets.iter().find(|r| r.rtype == Rtype::AAAA));
+        let rrsets = index.map(|index| &self.nodes.node(index).rrsets);
+        let address = rrsets.and_then(|rrsets| rrsets.get(Rtype::A).or(rrsets.get(Rtype::AAAA)));
         let negative = || self.nodes.zones.get(soa as usize).map_or(10, |zone| negative_ttl(&zone.soa));
-        address.map_or_else(|| rrsets.iter().map(|r| r.ttl).min().unwrap_or_else(negative), |r| r.ttl)
+        address.map_or_else(
+            || rrsets.and_then(|rrsets| rrsets.iter().map(|r| r.ttl).min()).unwrap_or_else(negative),
+            |r| r.ttl,
+        )
     }
 
     /// Writes the CNAMEs of `steps`; returns the number of records.
-    fn steps(&mut self, steps: &[Step<'_>], alias_ttl: u32) -> u16 {
+    fn write_steps(&mut self, steps: &[Step<'_>], alias_ttl: u32) -> u16 {
         let mut count = 0;
         for step in steps {
             let ttl = step.ttl.unwrap_or(alias_ttl);
             if let Some(dname) = step.dname {
                 let node = self.nodes.node(dname);
-                if let Some(rrset) = node.rrsets.iter().find(|rrset| rrset.rtype == Rtype::DNAME) {
+                if let Some(rrset) = node.rrsets.get(Rtype::DNAME) {
                     count += self.body.rrset(node.name, rrset, self.view);
                 }
             }
@@ -213,130 +293,4 @@ impl EntryBuilder<'_, '_> {
         }
         count
     }
-}
-
-/// Writes records with compression pointers that hold in the response.
-#[derive(Default)]
-struct Writer {
-    bytes: Vec<u8>,
-    /// The question's name.
-    qname: Vec<u8>,
-    /// Where a body starts in the message; `None` for wildcards, whose
-    /// question has another length each time.
-    base: Option<usize>,
-    /// Where the body at hand starts in `bytes`: it will stand at `base`.
-    start: usize,
-    /// Names written in the body at hand, with their offset in the message.
-    names: Vec<(Box<[u8]>, u16)>,
-}
-
-impl Writer {
-    fn reset(&mut self, qname: &[u8]) {
-        self.bytes.clear();
-        self.qname.clear();
-        self.qname.extend_from_slice(qname);
-        let is_wildcard = qname.starts_with(b"\x01*");
-        self.base = (!is_wildcard).then_some(HEADER_LEN + qname.len() + 4);
-        self.forget(0);
-    }
-
-    /// Starts a new body at `start` of the bytes: earlier ones are not in the same message.
-    fn forget(&mut self, start: usize) {
-        self.start = start;
-        self.names.clear();
-    }
-
-    /// The pointer to `name` in a response with the body at hand, if it is there.
-    fn pointer(&self, name: &[u8]) -> Option<[u8; 2]> {
-        self.offset(name).map(|offset| (0xc000 | offset).to_be_bytes())
-    }
-
-    fn offset(&self, name: &[u8]) -> Option<u16> {
-        if name.len() < 2 {
-            return None;
-        }
-        if self.base.is_some() && self.qname.ends_with(name) {
-            // A suffix of bytes is one of labels only at a label's start.
-            let at = self.qname.len() - name.len();
-            let mut up = self.qname.as_slice();
-            while up.len() > name.len() {
-                up = parent(up)?;
-            }
-            if up.len() == name.len() {
-                return Some((HEADER_LEN + at) as u16);
-            }
-        }
-        self.names.iter().find(|(known, _)| **known == *name).map(|(_, offset)| *offset)
-    }
-
-    fn name(&mut self, name: &[u8]) {
-        if self.base.is_none() && name == self.qname {
-            // A wildcard's records are owned by the question's name.
-            self.bytes.extend_from_slice(&[0xc0, HEADER_LEN as u8]);
-            return;
-        }
-        let mut rest = name;
-        loop {
-            if let Some(pointer) = self.pointer(rest) {
-                self.bytes.extend_from_slice(&pointer);
-                return;
-            }
-            let Some(above) = parent(rest) else {
-                self.bytes.push(0);
-                return;
-            };
-            if let Some(base) = self.base {
-                let offset = base + self.bytes.len() - self.start;
-                if offset < 0x4000 {
-                    self.names.push((rest.into(), offset as u16));
-                }
-            }
-            let label = rest.get(..rest.len() - above.len()).unwrap_or_default();
-            self.bytes.extend_from_slice(label);
-            rest = above;
-        }
-    }
-
-    fn cname(&mut self, owner: &[u8], ttl: u32, target: &[u8]) {
-        self.name(owner);
-        fixed_fields(&mut self.bytes, Rtype::CNAME, ttl);
-        let len_at = self.bytes.len();
-        self.bytes.extend_from_slice(&[0, 0]);
-        self.name(&fold(target));
-        self.close(len_at);
-    }
-
-    fn record(&mut self, owner: &[u8], rtype: Rtype, ttl: u32, rdata: &[u8]) {
-        self.name(owner);
-        fixed_fields(&mut self.bytes, rtype, ttl);
-        let len_at = self.bytes.len();
-        self.bytes.extend_from_slice(&[0, 0]);
-        self.bytes.extend_from_slice(rdata);
-        self.close(len_at);
-    }
-
-    fn close(&mut self, len_at: usize) {
-        let len = (self.bytes.len() - len_at - 2) as u16;
-        if let Some(place) = self.bytes.get_mut(len_at..len_at + 2) {
-            place.copy_from_slice(&len.to_be_bytes());
-        }
-    }
-
-    /// Writes the records of `rrset` under `owner`, as many as one message holds.
-    fn rrset(&mut self, owner: &[u8], rrset: &Rrset, view: u8) -> u16 {
-        let mut count = 0;
-        for rdata in rrset.rdatas_in(view) {
-            if self.bytes.len() - self.start + owner.len() + 10 + rdata.len() > MAX_BODY {
-                break;
-            }
-            self.record(owner, rrset.rtype, rrset.ttl, rdata);
-            count += 1;
-        }
-        count
-    }
-}
-
-/// CNAME targets are names of their own: folded, they compress and compare.
-fn fold(target: &[u8]) -> Vec<u8> {
-    Name::from_wire(target).map_or_else(|_| target.to_vec(), |name| name.as_wire().to_vec())
 }

@@ -4,28 +4,35 @@
 //! compiles it: names become nodes ([`nodes`]), CNAME chains are followed
 //! once, and each name's answer sections are written as they will stand in
 //! the response ([`compile`], [`entry`]), behind one hash table ([`table`]).
-//! So a hit is one probe and one copy. Rejected: a tree walked per query (a
+//! So a hit is one probe and one copy. [`Snapshot::update`] compiles only what
+//! changed ([`update`]) and shares the rest with the snapshot before. Rejected: a tree walked per query (a
 //! cache miss per label), and hickory's `Catalog` (120,800 instructions
 //! where this takes a few hundred).
 
 mod compile;
+mod enclosers;
 mod entry;
+mod index;
+mod lookup;
 pub mod model;
 mod nodes;
 pub mod place;
 pub mod publish;
-mod suffixes;
-mod table;
-mod views;
 
-pub use entry::{Body, Entry, Rest};
+mod table;
+mod update;
+mod views;
+mod writer;
+
+pub use entry::{Body, Entry, EntryName, Rest};
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use model::{AnswerOptions, RecordSet};
+use enclosers::Enclosers;
+use model::{AnswerOptions, RecordSet, Zone};
 use place::{NodeFlags, Tree};
-use suffixes::Suffixes;
 use table::Table;
 use views::ViewTable;
 
@@ -40,13 +47,18 @@ pub struct Snapshot {
     generation: u64,
     instance: u64,
     table: Table,
-    views: ViewTable,
+    views: Arc<ViewTable>,
+    /// Whether any RRset has variants for views.
+    has_variants: bool,
     has_views: bool,
+    /// Whether a zone has cuts or DNAMEs.
+    has_cuts: bool,
     zones: Box<[ZoneSoa]>,
     depths: u64,
-    suffixes: Suffixes,
+    enclosers: Arc<Enclosers>,
     forward_own_missing: bool,
     names: usize,
+    options: Arc<AnswerOptions>,
 }
 
 /// What a zone denies with.
@@ -65,28 +77,40 @@ impl Snapshot {
     pub fn build(set: &RecordSet, options: &AnswerOptions, generation: u64) -> Self {
         let implied = nodes::implied_zones(set, options);
         let nodes = nodes::Nodes::new(set, &implied, options);
-        let views = ViewTable::new(&set.views);
+        let views = Arc::new(ViewTable::new(&set.views));
         // Serials are 32 bits and wrap (RFC 1982).
         let serial = generation as u32;
-        let zones = nodes.zones.iter().map(|zone| ZoneSoa {
-            apex: zone.apex.clone(),
-            record: compile::negative_soa(zone, serial),
-            negative_ttl: compile::negative_ttl(&zone.soa),
-        });
         Self {
             generation,
             instance: INSTANCES.fetch_add(1, Ordering::Relaxed),
-            zones: zones.collect(),
+            zones: zone_soas(&nodes.zones, serial),
             table: compile::compile(&nodes, options.flat, serial),
+            has_variants: nodes.has_variants,
+            has_cuts: nodes.has_cuts,
             has_views: nodes.has_variants && !views.is_empty(),
             views,
             depths: nodes.depths(),
-            suffixes: Suffixes::new(
+            enclosers: Arc::new(Enclosers::new(
                 nodes.zones.iter().map(|zone| &zone.apex).chain(&options.suffixes).map(Name::as_wire),
-            ),
+            )),
             forward_own_missing: options.forward_own_missing,
             names: nodes.list.iter().filter(|node| node.flags.any(NodeFlags::HELD)).count(),
+            options: Arc::new(options.clone()),
         }
+    }
+
+    /// The snapshot of `after`, made from `previous`, that of `before`: answers
+    /// as [`Self::build`]'s do, but takes a small part of its time and memory.
+    /// `None` unless few names changed and both sets are sorted as published
+    /// ones are: then the snapshot is to be built whole.
+    pub fn update(
+        previous: &Self,
+        before: &RecordSet,
+        after: &RecordSet,
+        options: &AnswerOptions,
+        generation: u64,
+    ) -> Option<Self> {
+        update::update(previous, before, after, options, generation)
     }
 
     /// The increasing number of this snapshot.
@@ -136,13 +160,13 @@ impl Snapshot {
     /// of their registry. Publishing a snapshot hands on what was asked of the
     /// one before.
     pub fn take_asked(&self) -> Vec<Name> {
-        self.table.take_asked().filter_map(|entry| Name::from_wire(entry.name()).ok()).collect()
+        self.table.take_asked().filter_map(|entry| Name::from_wire(&entry.name()).ok()).collect()
     }
 
     /// Counts the names asked of `before` since its last [`Self::take_asked`] as asked here.
     fn hand_on_asked(&self, before: &Self) {
         for entry in before.table.take_asked() {
-            self.mark_asked(entry.name());
+            self.mark_asked(&entry.name());
         }
     }
 
@@ -170,6 +194,16 @@ impl Snapshot {
     }
 }
 
+/// What `zones` deny with.
+fn zone_soas(zones: &[&Zone], serial: u32) -> Box<[ZoneSoa]> {
+    let zones = zones.iter().map(|zone| ZoneSoa {
+        apex: zone.apex.clone(),
+        record: compile::negative_soa(zone, serial),
+        negative_ttl: compile::negative_ttl(&zone.soa),
+    });
+    zones.collect()
+}
+
 impl<'s> Tree for &'s Snapshot {
     type Node = Entry<'s>;
 
@@ -185,7 +219,7 @@ impl<'s> Tree for &'s Snapshot {
 
     #[inline]
     fn may_enclose(&self, name: &FoldedName) -> bool {
-        self.suffixes.may_enclose(name)
+        self.enclosers.may_enclose(name)
     }
 
     #[inline]

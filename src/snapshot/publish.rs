@@ -2,7 +2,9 @@
 //!
 //! A reader compares the generation once per batch (one atomic load) and
 //! takes the lock only when it changed. Superseded snapshots are kept by the
-//! publisher until the next publication, so that a worker rarely frees one.
+//! publisher until no reader holds them, so that none is ever freed by a
+//! reader: freeing a million names takes longer than a batch may. There are
+//! never more of them than readers, each of which holds one.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,14 +23,14 @@ pub struct Publisher {
 #[derive(Debug)]
 struct Slot {
     current: Arc<Snapshot>,
-    /// The one before, freed here at the next publication.
-    previous: Option<Arc<Snapshot>>,
+    /// Those that some reader may still hold.
+    superseded: Vec<Arc<Snapshot>>,
 }
 
 impl Publisher {
     /// Starts with `snapshot`.
     pub fn new(snapshot: Snapshot) -> Arc<Self> {
-        let slot = Slot { current: Arc::new(snapshot), previous: None };
+        let slot = Slot { current: Arc::new(snapshot), superseded: Vec::new() };
         Arc::new(Self { version: AtomicU64::new(0), slot: Mutex::new(slot) })
     }
 
@@ -36,18 +38,44 @@ impl Publisher {
     /// and not taken yet counts as asked of the new one.
     pub fn publish(&self, snapshot: Snapshot) {
         let fresh = Arc::new(snapshot);
-        let (superseded, freed) = {
+        let superseded = {
             let mut slot = self.slot.lock().unwrap_or_else(PoisonError::into_inner);
             let superseded = std::mem::replace(&mut slot.current, Arc::clone(&fresh));
-            (Arc::clone(&superseded), slot.previous.replace(superseded))
+            slot.superseded.push(Arc::clone(&superseded));
+            superseded
         };
         self.version.fetch_add(1, Ordering::Release);
-        // What a worker's last batch still asks of the superseded one is
-        // handed on the next time, when that is freed.
-        for before in [Some(&superseded), freed.as_ref()].into_iter().flatten() {
-            fresh.hand_on_asked(before);
+        fresh.hand_on_asked(&superseded);
+        drop(superseded);
+        self.free();
+    }
+
+    /// Frees the superseded snapshots that no reader holds any more; what was
+    /// asked of them last counts as asked of the current one. For the control
+    /// side, now and then: readers let go when they next look.
+    pub fn free(&self) {
+        let (current, superseded) = {
+            let mut slot = self.slot.lock().unwrap_or_else(PoisonError::into_inner);
+            (Arc::clone(&slot.current), std::mem::take(&mut slot.superseded))
+        };
+        // Outside of the lock, for which readers would wait. Nobody can take a
+        // superseded one again: what nobody else holds stays so.
+        let (mut held, mut unheld) = (Vec::new(), Vec::new());
+        for snapshot in superseded {
+            match Arc::try_unwrap(snapshot) {
+                Ok(snapshot) => unheld.push(snapshot),
+                Err(snapshot) => held.push(snapshot),
+            }
         }
-        drop(freed);
+        for snapshot in held.iter().map(|snapshot| &**snapshot).chain(&unheld) {
+            current.hand_on_asked(snapshot);
+        }
+        self.slot.lock().unwrap_or_else(PoisonError::into_inner).superseded.append(&mut held);
+    }
+
+    /// How many superseded snapshots wait for their readers.
+    pub fn superseded(&self) -> usize {
+        self.slot.lock().unwrap_or_else(PoisonError::into_inner).superseded.len()
     }
 
     /// The current snapshot.
@@ -85,5 +113,47 @@ impl Reader {
     fn refresh(&mut self, version: u64) {
         self.cached = self.publisher.current();
         self.version = version;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::model::{AnswerOptions, RecordSet};
+    use super::*;
+
+    fn snapshot(generation: u64) -> Snapshot {
+        let (suffixes, special) = (Vec::new(), Vec::new());
+        let options = AnswerOptions { flat: false, forward_own_missing: false, suffixes, special };
+        Snapshot::build(&RecordSet::default(), &options, generation)
+    }
+
+    #[test]
+    fn a_reader_never_frees_a_snapshot() {
+        let publisher = Publisher::new(snapshot(1));
+        let mut reader = publisher.reader();
+        let first = Arc::downgrade(&publisher.current());
+        publisher.publish(snapshot(2));
+        publisher.free();
+        assert_eq!((publisher.superseded(), reader.cached.generation()), (1, 1), "the reader holds it");
+        assert_eq!(reader.load().generation(), 2);
+        assert!(first.upgrade().is_some(), "letting go did not free it");
+        publisher.free();
+        assert_eq!(publisher.superseded(), 0);
+        assert!(first.upgrade().is_none(), "the publisher freed it");
+    }
+
+    #[test]
+    fn superseded_snapshots_are_no_more_than_readers() {
+        let publisher = Publisher::new(snapshot(1));
+        let idle = publisher.reader();
+        let mut busy = publisher.reader();
+        for generation in 2..50 {
+            publisher.publish(snapshot(generation));
+            busy.load();
+            assert!(publisher.superseded() <= 2);
+        }
+        drop(idle);
+        publisher.free();
+        assert_eq!(publisher.superseded(), 0);
     }
 }

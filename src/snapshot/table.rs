@@ -1,31 +1,86 @@
-//! The hash table over compiled names: open addressing, one 64-bit slot a
-//! name, so that a look-up touches the slot's cache line and the entry's.
+//! The hash table over compiled names: shards of some thirty names, each one
+//! allocation that the snapshots share in which none of its names changed.
 //!
-//! One bit of the slot says that a client asked for the name. It is read with
-//! the slot anyway, and written only where it is not set yet, so that a name
-//! asked for all the time costs a test and its cache line stays shared.
-//! Rejected: a bitmap beside the slots, one more cache miss per hit.
+//! A shard is an open-addressed index of 32-bit slots (12 bits of the hash,
+//! 20 of the entry's offset), the hashes of the names that its entries'
+//! chains pass (see [`Shard::passes`]), and its entries. The upper bits of a
+//! name's hash choose the shard, the lower ones the slot.
+//!
+//! Lines of 64 bytes that a look-up touches, of a million names in the estate
+//! of the benches (a login name has 22 bytes, an entry 42 to 98):
+//!
+//! ```text
+//!                            warm: shared by many names     cold: this name's own
+//!  shard (32 bytes of 1 MB)  1, of the second-level cache
+//!  suffix (a few dozen)      2, of the first-level cache
+//!  index (4 bytes a slot)                                   1
+//!  entry: header, prefix, directory, body
+//!    A of a private-link name, CNAME, NODATA                1
+//!    A behind a CNAME                                       2, adjacent
+//! ```
+//!
+//! So two loads in a row miss: the index, then the entry, whose second line
+//! is fetched with its first (neither address waits for the other). Entries
+//! are ordered so that few lie across one line more than they need.
+//!
+//! One bit a slot says that a client asked for the name. It stands beside the
+//! shard's address, which is read anyway, and is written only where it is not
+//! set yet, so that a name asked for all the time costs a test and its cache
+//! line stays shared. Rejected: one slot array and one arena for all names
+//! (nothing can be shared by two snapshots, and every one is built whole).
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::entry::Entry;
 use super::place::NodeFlags;
 use crate::wire::FoldedName;
-use crate::wire::name::{hash, same, secret};
+use crate::wire::name::{hash, parent, secret};
 
-/// The bit of a slot that says: asked for.
-const ASKED: u64 = 1 << 32;
-/// The bits of a slot that are the hash's.
-const HASH: u64 = u64::MAX << 33;
+/// Names of a shard that its size is chosen for, at most.
+const NAMES: usize = 32;
+/// Bits of a slot that are the entry's offset.
+const OFFSET_BITS: u32 = 20;
+/// Suffixes that are shared, at most.
+const MAX_SUFFIXES: usize = 4096;
+
+/// The hash by which chains remember the names that they pass.
+pub(super) fn passed_hash(name: &[u8]) -> u32 {
+    hash(name, secret()) as u32
+}
 
 /// Compiled names by their folded wire form.
 #[derive(Debug)]
 pub(super) struct Table {
     seed: u64,
-    /// 0 for free; else the hash's upper 31 bits, whether the name was asked
-    /// for, and the entry's offset plus one.
-    slots: Box<[AtomicU64]>,
-    arena: Box<[u8]>,
+    shards: Box<[Shard]>,
+    suffixes: Arc<Suffixes>,
+}
+
+/// What many names end in, stored once; the first is empty.
+#[derive(Debug)]
+pub(super) struct Suffixes {
+    list: Box<[Box<[u8]>]>,
+    /// Numbers in the list, by hash: a power of two.
+    slots: Box<[u16]>,
+}
+
+/// Some names.
+#[derive(Debug)]
+#[repr(align(32))]
+pub(super) struct Shard {
+    data: Arc<[u8]>,
+    asked: AtomicU64,
+    /// Slots of the index; one at least is free.
+    slots: u32,
+    /// Entries lie at multiples of two to this.
+    shift: u32,
+}
+
+impl Clone for Shard {
+    fn clone(&self) -> Self {
+        Self { data: Arc::clone(&self.data), asked: AtomicU64::new(0), ..*self }
+    }
 }
 
 impl Table {
@@ -49,94 +104,321 @@ impl Table {
 
     #[inline]
     fn probe<const MARKS: bool>(&self, name: &[u8], hash: u64, asked: bool) -> Option<Entry<'_>> {
-        let mask = self.slots.len() - 1;
-        let mut index = hash as usize & mask;
-        // Ends: a quarter of the slots at least is free.
+        let shard = self.shards.get(shard_of(hash, self.shards.len()))?;
+        let tag = tag_of(hash);
+        let mut at = slot_of(hash, shard.slots);
         loop {
-            let slot = self.slots.get(index)?;
-            let value = slot.load(Ordering::Relaxed);
-            if value == 0 {
+            let slot = shard.slot(at)?;
+            if slot == 0 {
                 return None;
             }
-            if value >> 33 == hash >> 33 {
-                let entry = self.entry(value)?;
-                if same(entry.name(), name) {
-                    // Read before written: a line that all workers write would travel between them.
-                    if MARKS && slot.load(Ordering::Relaxed) & ASKED == 0 {
-                        mark(slot, entry, asked);
-                    }
-                    return Some(entry);
+            if slot >> OFFSET_BITS == tag
+                && let Some(entry) = shard.entry(slot, &self.suffixes)
+                && entry.is_of(name)
+            {
+                // Read before written: a line that all workers write would travel between them.
+                if MARKS && shard.asked.load(Ordering::Relaxed) & 1 << (at & 63) == 0 {
+                    mark(&shard.asked, at, entry, asked);
                 }
+                return Some(entry);
             }
-            index = (index + 1) & mask;
+            at += 1;
+            if at >= shard.slots {
+                at = 0;
+            }
         }
     }
 
     /// The entries that were asked for since the last call.
     pub(super) fn take_asked(&self) -> impl Iterator<Item = Entry<'_>> {
-        self.slots.iter().filter_map(|slot| {
-            if slot.load(Ordering::Relaxed) & ASKED == 0 {
-                return None;
-            }
-            let value = slot.fetch_and(!ASKED, Ordering::Relaxed);
-            self.entry(value)
+        let dirty = self.shards.iter().filter(|shard| shard.asked.load(Ordering::Relaxed) != 0);
+        dirty.flat_map(|shard| {
+            let asked = shard.asked.swap(0, Ordering::Relaxed);
+            let slots = (0..shard.slots).filter(move |at| asked & 1 << (at & 63) != 0);
+            let entries = slots.filter_map(|at| shard.slot(at).filter(|slot| *slot != 0));
+            entries.filter_map(|slot| shard.entry(slot, &self.suffixes)).filter(|entry| is_wanted(*entry))
         })
     }
 
-    #[inline]
-    fn entry(&self, slot: u64) -> Option<Entry<'_>> {
-        Some(Entry::new(self.arena.get((slot as u32 - 1) as usize..)?))
+    /// How many shards there are.
+    pub(super) fn shard_count(&self) -> usize {
+        self.shards.len()
+    }
+
+    /// The number of the shard that `name` is in or would be in.
+    pub(super) fn shard_number(&self, name: &[u8]) -> usize {
+        shard_of(hash(name, self.seed), self.shards.len())
+    }
+
+    /// The entries of that shard.
+    pub(super) fn entries_of(&self, number: usize) -> impl Iterator<Item = Entry<'_>> {
+        let shards = self.shards.get(number).into_iter();
+        shards.flat_map(|shard| {
+            let slots = (0..shard.slots).filter_map(|at| shard.slot(at).filter(|slot| *slot != 0));
+            slots.filter_map(|slot| shard.entry(slot, &self.suffixes))
+        })
+    }
+
+    /// The numbers of the shards with a chain that passes one of the names
+    /// with these hashes, sorted.
+    pub(super) fn passing(&self, hashes: &[u32]) -> impl Iterator<Item = usize> {
+        let shards = self.shards.iter().enumerate();
+        shards
+            .filter(|(_, shard)| shard.passes().any(|hash| hashes.binary_search(&hash).is_ok()))
+            .map(|(n, _)| n)
+    }
+
+    /// The suffixes, for names that are compiled anew.
+    pub(super) fn suffixes(&self) -> &Suffixes {
+        &self.suffixes
+    }
+
+    /// This table but for the shards of `fresh`, with their numbers.
+    pub(super) fn with(&self, fresh: Vec<(usize, Shard)>) -> Self {
+        let mut shards = self.shards.clone();
+        for (number, shard) in fresh {
+            if let Some(place) = shards.get_mut(number) {
+                *place = shard;
+            }
+        }
+        Self { seed: self.seed, shards, suffixes: Arc::clone(&self.suffixes) }
+    }
+
+    /// How many shards `other` does not share.
+    #[cfg(test)]
+    pub(super) fn unshared(&self, other: &Self) -> usize {
+        let pairs = self.shards.iter().zip(&other.shards);
+        pairs.filter(|(mine, theirs)| !Arc::ptr_eq(&mine.data, &theirs.data)).count()
     }
 
     /// Bytes of memory held.
     pub(super) fn memory_bytes(&self) -> usize {
-        self.arena.len() + self.slots.len() * 8
+        let data: usize = self.shards.iter().map(|shard| shard.data.len() + 16).sum();
+        data + self.shards.len() * size_of::<Shard>() + self.suffixes.memory_bytes()
     }
+}
+
+/// The shard of a name, of a power of two of them.
+#[inline]
+const fn shard_of(hash: u64, shards: usize) -> usize {
+    (hash >> 44) as usize & (shards - 1)
+}
+
+/// The part of the hash that a slot keeps.
+#[inline]
+const fn tag_of(hash: u64) -> u32 {
+    (hash >> 32) as u32 & 0xfff
+}
+
+/// The slot of a name to begin at.
+#[inline]
+const fn slot_of(hash: u64, slots: u32) -> u32 {
+    (((hash as u32) as u64 * slots as u64) >> 32) as u32
 }
 
 /// Names that exist only because others do are no reason to keep anything.
+fn is_wanted(entry: Entry<'_>) -> bool {
+    entry.flags().any(NodeFlags::HELD | NodeFlags::OWN)
+}
+
 #[cold]
-fn mark(slot: &AtomicU64, entry: Entry<'_>, asked: bool) {
-    if asked && entry.flags().any(NodeFlags::HELD | NodeFlags::OWN) {
-        slot.fetch_or(ASKED, Ordering::Relaxed);
+fn mark(bits: &AtomicU64, at: u32, entry: Entry<'_>, asked: bool) {
+    if asked && is_wanted(entry) {
+        bits.fetch_or(1 << (at & 63), Ordering::Relaxed);
     }
 }
 
-/// A table under construction.
+impl Shard {
+    #[inline]
+    fn slot(&self, at: u32) -> Option<u32> {
+        let at = at as usize * 4;
+        Some(u32::from_le_bytes(self.data.get(at..at + 4)?.try_into().ok()?))
+    }
+
+    #[inline]
+    fn entry<'s>(&'s self, slot: u32, suffixes: &'s Suffixes) -> Option<Entry<'s>> {
+        let offset = (slot & ((1 << OFFSET_BITS) - 1)) as usize;
+        Entry::new(self.data.get(offset << self.shift..)?, &suffixes.list)
+    }
+
+    /// The hashes of the names that chains from here pass.
+    fn passes(&self) -> impl Iterator<Item = u32> {
+        let start = self.slots as usize * 4;
+        let count = self.slot(self.slots).unwrap_or_default() as usize;
+        let hashes = self.data.get(start + 4..start + 4 + 4 * count).unwrap_or_default();
+        hashes.chunks_exact(4).filter_map(|hash| Some(u32::from_le_bytes(hash.try_into().ok()?)))
+    }
+}
+
+impl Suffixes {
+    /// What at least two of `names` have below their first label.
+    pub(super) fn of<'a>(names: impl Iterator<Item = &'a [u8]>) -> Self {
+        let mut this = Self { list: Box::default(), slots: vec![0; MAX_SUFFIXES * 4].into() };
+        let mut list: Vec<Box<[u8]>> = vec![Box::default()];
+        // The first name with a suffix leaves its hash; the second one makes it a shared one.
+        let mut seen = vec![0u64; MAX_SUFFIXES * 4];
+        for name in names {
+            let Some(suffix) = parent(name).filter(|suffix| suffix.len() > 2) else { continue };
+            let hash = hash(suffix, secret());
+            if this.number(&list, suffix, hash) != 0 || list.len() >= MAX_SUFFIXES {
+                continue;
+            }
+            let Some(before) = seen.get_mut(hash as usize % (MAX_SUFFIXES * 4)) else { continue };
+            if *before != hash {
+                *before = hash;
+                continue;
+            }
+            let mut at = hash as usize % this.slots.len();
+            while this.slots.get(at).is_some_and(|slot| *slot != 0) {
+                at = (at + 1) % this.slots.len();
+            }
+            if let Some(slot) = this.slots.get_mut(at) {
+                *slot = list.len() as u16;
+            }
+            list.push(suffix.into());
+        }
+        this.list = list.into();
+        this
+    }
+
+    fn number(&self, list: &[Box<[u8]>], suffix: &[u8], hash: u64) -> u16 {
+        let mut at = hash as usize % self.slots.len();
+        while let Some(number) = self.slots.get(at).copied().filter(|number| *number != 0) {
+            if list.get(usize::from(number)).is_some_and(|known| **known == *suffix) {
+                return number;
+            }
+            at = (at + 1) % self.slots.len();
+        }
+        0
+    }
+
+    /// `name` without the suffix that it shares, and that suffix's number.
+    pub(super) fn split<'n>(&self, name: &'n [u8]) -> (&'n [u8], u16) {
+        let Some(suffix) = parent(name) else { return (name, 0) };
+        match self.number(&self.list, suffix, hash(suffix, secret())) {
+            0 => (name, 0),
+            number => (name.get(..name.len() - suffix.len()).unwrap_or_default(), number),
+        }
+    }
+
+    fn memory_bytes(&self) -> usize {
+        self.slots.len() * 2 + self.list.iter().map(|suffix| suffix.len() + 16).sum::<usize>()
+    }
+}
+
+/// A shard under construction; its buffers are kept for the next one.
+#[derive(Debug, Default)]
+pub(super) struct ShardBuilder {
+    /// Hash, start and length of each entry.
+    entries: Vec<(u64, usize, usize)>,
+    bytes: Vec<u8>,
+    /// The hashes of the names that the chains pass.
+    pub(super) passed: Vec<u32>,
+}
+
+impl ShardBuilder {
+    /// Adds the entry of `name`, which must be new.
+    pub(super) fn insert(&mut self, name: &[u8], entry: &[u8]) {
+        self.entries.push((hash(name, secret()), self.bytes.len(), entry.len()));
+        self.bytes.extend_from_slice(entry);
+    }
+
+    /// The finished shard; the builder is empty again.
+    pub(super) fn finish(&mut self) -> Shard {
+        self.passed.sort_unstable();
+        self.passed.dedup();
+        let count = self.entries.len();
+        // Up to 64 slots, each has an asked-for bit of its own.
+        let slots = if count <= 56 { (count * 4 / 3 + 1).min(64) } else { count * 4 / 3 + 1 };
+        let head = slots * 4 + 4 + self.passed.len() * 4;
+        let mut shift = 2;
+        while (head + self.bytes.len() + (count << shift)) >> shift >= 1 << OFFSET_BITS {
+            shift += 1;
+        }
+        let unit = 1usize << shift;
+        let len: usize = self.entries.iter().map(|(_, _, len)| len.next_multiple_of(unit)).sum();
+        let mut data: Arc<[u8]> = std::iter::repeat_n(0, head.next_multiple_of(unit) + len).collect();
+        if let Some(data) = Arc::get_mut(&mut data) {
+            self.write(data, slots, head.next_multiple_of(unit), unit);
+        }
+        self.entries.clear();
+        self.bytes.clear();
+        self.passed.clear();
+        Shard { data, asked: AtomicU64::new(0), slots: slots as u32, shift }
+    }
+
+    fn write(&mut self, data: &mut [u8], slots: usize, first: usize, unit: usize) {
+        let numbers = std::iter::once(self.passed.len() as u32).chain(self.passed.iter().copied());
+        for (place, number) in
+            data.get_mut(slots * 4..first).unwrap_or_default().chunks_exact_mut(4).zip(numbers)
+        {
+            place.copy_from_slice(&number.to_le_bytes());
+        }
+        // Where lines of 64 bytes begin is known only now.
+        let address = data.as_ptr().addr();
+        let mut at = first;
+        while !self.entries.is_empty() {
+            let (hash, start, len) = self.entries.swap_remove(fitting(&self.entries, (address + at) % 64));
+            let entry = self.bytes.get(start..start + len).unwrap_or_default();
+            if let Some(place) = data.get_mut(at..at + len) {
+                place.copy_from_slice(entry);
+            }
+            let slot = tag_of(hash) << OFFSET_BITS | (at / unit) as u32;
+            let mut number = slot_of(hash, slots as u32) as usize;
+            while data.get(number * 4..number * 4 + 4).is_some_and(|slot| slot != [0; 4]) {
+                number = (number + 1) % slots;
+            }
+            if let Some(place) = data.get_mut(number * 4..number * 4 + 4) {
+                place.copy_from_slice(&slot.to_le_bytes());
+            }
+            at += len.next_multiple_of(unit);
+        }
+    }
+}
+
+/// Which of the entries, begun at this byte of a line, lies in no more lines
+/// than it must; the longest if none does, for it loses least.
+fn fitting(entries: &[(u64, usize, usize)], at: usize) -> usize {
+    let fits = entries.iter().position(|(_, _, len)| (at + len).div_ceil(64) == len.div_ceil(64));
+    fits.or_else(|| (0..entries.len()).max_by_key(|index| entries.get(*index).map(|entry| entry.2)))
+        .unwrap_or_default()
+}
+
+/// Collects shards in order into a table.
 #[derive(Debug)]
 pub(super) struct TableBuilder {
-    seed: u64,
-    slots: Box<[u64]>,
-    arena: Vec<u8>,
+    shards: Vec<Shard>,
+    suffixes: Suffixes,
+}
+
+/// How many shards that many names get: a power of two.
+pub(super) fn shards_for(names: usize) -> usize {
+    names.div_ceil(NAMES).next_power_of_two().min(1 << 20)
+}
+
+/// The shard of `name` among `shards`.
+pub(super) fn shard_number(name: &[u8], shards: usize) -> usize {
+    shard_of(hash(name, secret()), shards)
 }
 
 impl TableBuilder {
-    /// For `names` names.
-    pub(super) fn new(names: usize) -> Self {
-        let capacity = (names + names / 3 + 2).next_power_of_two();
-        Self { seed: secret(), slots: vec![0; capacity].into(), arena: Vec::with_capacity(names * 112) }
+    /// For that many shards, of names with these suffixes.
+    pub(super) fn new(shards: usize, suffixes: Suffixes) -> Self {
+        Self { shards: Vec::with_capacity(shards), suffixes }
     }
 
-    /// Adds the entry of `name`, which must be new. `false` if the arena is full (4 GiB).
-    pub(super) fn insert(&mut self, name: &[u8], entry: &[u8]) -> bool {
-        let Ok(offset) = u32::try_from(self.arena.len() + 1) else { return false };
-        let hash = hash(name, self.seed);
-        let mask = self.slots.len() - 1;
-        let mut index = hash as usize & mask;
-        while self.slots.get(index).is_some_and(|slot| *slot != 0) {
-            index = (index + 1) & mask;
-        }
-        if let Some(slot) = self.slots.get_mut(index) {
-            *slot = hash & HASH | u64::from(offset);
-        }
-        self.arena.extend_from_slice(entry);
-        true
+    /// The suffixes.
+    pub(super) const fn suffixes(&self) -> &Suffixes {
+        &self.suffixes
+    }
+
+    /// Adds the next shard.
+    pub(super) fn push(&mut self, shard: Shard) {
+        self.shards.push(shard);
     }
 
     /// The finished table.
-    pub(super) fn finish(mut self) -> Table {
-        self.arena.shrink_to_fit();
-        let slots = self.slots.into_iter().map(AtomicU64::new).collect();
-        Table { seed: self.seed, slots, arena: self.arena.into() }
+    pub(super) fn finish(self) -> Table {
+        Table { seed: secret(), shards: self.shards.into(), suffixes: Arc::new(self.suffixes) }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tracing::{debug, info, warn};
 
@@ -55,6 +55,8 @@ pub struct Sync {
     pub(super) highest: u64,
     pub(super) store: Store,
     pub(super) publisher: Arc<Publisher>,
+    /// The set that the published snapshot was made from.
+    pub(super) compiled: Arc<RecordSet>,
     pub(super) status: Status,
     pub(super) metrics: Arc<SyncMetrics>,
     pub(super) load_findings: Vec<Finding>,
@@ -153,6 +155,7 @@ impl Sync {
     /// names that were asked for, and when Azure was last read.
     pub(super) fn look_around(&mut self) {
         self.collect_asked();
+        self.publisher.free();
         self.readings.note_times(&self.metrics);
     }
 
@@ -334,11 +337,21 @@ impl Sync {
 
     /// Compiles and publishes the current set.
     pub(super) fn publish(&mut self) {
-        let snapshot = Snapshot::build(&self.current.set, &self.options, self.current.generation);
         let superseded = self.publisher.current();
+        let began = Instant::now();
+        let (set, generation) = (&self.current.set, self.current.generation);
+        let before = std::mem::replace(&mut self.compiled, Arc::clone(set));
+        let updated = Snapshot::update(&superseded, &before, set, &self.options, generation);
+        // A whole build takes memory enough without the set that was.
+        drop(before);
+        let incrementally = updated.is_some();
+        let snapshot = updated.unwrap_or_else(|| Snapshot::build(set, &self.options, generation));
         self.publisher.publish(snapshot);
+        self.metrics.built(incrementally, began.elapsed());
         // Asked for between the last look and the swap.
         self.asked.collect(&superseded, self.clock.steady());
+        drop(superseded);
+        self.publisher.free();
     }
 
     /// Saves what is not saved yet, and tries again what failed.

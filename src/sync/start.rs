@@ -75,6 +75,7 @@ impl Sync {
             unread_facts: current.loaded.then_some(current.generation),
             wanted: Arc::clone(&current.set),
             highest: loaded.highest.max(current.generation),
+            compiled: Arc::clone(&current.set),
             current,
             store,
             publisher: Publisher::new(snapshot),

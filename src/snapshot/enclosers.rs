@@ -14,7 +14,7 @@ const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// The last bytes of all apexes and suffixes.
 #[derive(Debug)]
-pub(super) struct Suffixes {
+pub(super) struct Enclosers {
     /// How far a product is shifted to number a bit.
     shift: u32,
     bits: Box<[u64]>,
@@ -22,21 +22,21 @@ pub(super) struct Suffixes {
     any: bool,
 }
 
-impl Suffixes {
+impl Enclosers {
     /// Of `apexes` in wire form.
     pub(super) fn new<'a>(apexes: impl Iterator<Item = &'a [u8]> + Clone) -> Self {
         let count = apexes.clone().count();
         let bits = (count * 16).next_power_of_two().max(64);
-        let mut suffixes =
+        let mut enclosers =
             Self { shift: 64 - bits.trailing_zeros(), bits: vec![0; bits / 64].into(), any: false };
         for apex in apexes {
             match (apex.last_chunk::<8>(), apex.last_chunk::<4>()) {
-                (Some(last), _) => suffixes.set(u64::from_le_bytes(*last)),
-                (None, Some(last)) => suffixes.set(short(u32::from_le_bytes(*last))),
-                (None, None) => suffixes.any = true,
+                (Some(last), _) => enclosers.set(u64::from_le_bytes(*last)),
+                (None, Some(last)) => enclosers.set(short(u32::from_le_bytes(*last))),
+                (None, None) => enclosers.any = true,
             }
         }
-        suffixes
+        enclosers
     }
 
     /// Whether an apex may stand at or above `name`.
@@ -73,12 +73,12 @@ mod tests {
     use super::*;
     use crate::wire::Name;
 
-    fn suffixes(apexes: &[&str]) -> Suffixes {
+    fn suffixes(apexes: &[&str]) -> Enclosers {
         let apexes: Vec<Name> = apexes.iter().map(|apex| apex.parse().unwrap()).collect();
-        Suffixes::new(apexes.iter().map(Name::as_wire))
+        Enclosers::new(apexes.iter().map(Name::as_wire))
     }
 
-    fn may_enclose(suffixes: &Suffixes, name: &str) -> bool {
+    fn may_enclose(suffixes: &Enclosers, name: &str) -> bool {
         suffixes.may_enclose(&FoldedName::from(&name.parse::<Name>().unwrap()))
     }
 

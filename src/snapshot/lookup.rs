@@ -1,0 +1,144 @@
+//! Reading a record set without an index: published sets are sorted, so that
+//! names are found by binary search and two sets are compared in one pass.
+//!
+//! Everything here that needs the order says so when it is not there; the
+//! caller then builds the whole snapshot.
+
+use std::cmp::Ordering;
+
+use super::model::{Alias, RecordSet, Rrset, Zone};
+use crate::wire::Rtype;
+
+/// Zones up to this size are searched through: those of the configuration need no order.
+const SMALL: usize = 16;
+
+/// How one set differs from another with the same zones and views.
+#[derive(Debug, Default)]
+pub(super) struct Changes<'a> {
+    /// Owner names, aliases and names of registries of which anything differs;
+    /// some may stand here twice.
+    pub(super) owners: Vec<&'a [u8]>,
+    /// Whether a name may have lost all its records in a zone.
+    pub(super) removes: bool,
+    /// Whether a name may have got its first records in a zone.
+    pub(super) adds: bool,
+}
+
+/// What differs between two sets; `None` if they differ in more than names, are
+/// not sorted, or differ in more than `limit` places.
+pub(super) fn diff<'a>(before: &'a RecordSet, after: &'a RecordSet, limit: usize) -> Option<Changes<'a>> {
+    if before.views != after.views || before.zones.len() != after.zones.len() {
+        return None;
+    }
+    let mut changes = Changes::default();
+    for (old, new) in before.zones.iter().zip(&after.zones) {
+        let same = old.apex == new.apex
+            && old.policy == new.policy
+            && old.soa.ttl == new.soa.ttl
+            && old.soa.minimum == new.soa.minimum;
+        if !same {
+            return None;
+        }
+        if old.soa != new.soa {
+            changes.owners.push(new.apex.as_wire());
+        }
+        let compare = |a: &Rrset, b: &Rrset| (&a.owner, a.rtype).cmp(&(&b.owner, b.rtype));
+        compare_sorted(&old.rrsets, &new.rrsets, limit, compare, |old, new| {
+            let either = new.or(old)?;
+            if either.rtype == Rtype::DNAME || either.rtype == Rtype::NS {
+                // A cut, perhaps: what lies below changes too.
+                return None;
+            }
+            let held = |rrset: Option<&Rrset>| rrset.is_some_and(|rrset| !rrset.rdatas.is_empty());
+            changes.removes |= held(old) && !held(new);
+            changes.adds |= held(new) && !held(old);
+            changes.owners.push(either.owner.as_wire());
+            Some(())
+        })?;
+    }
+    let compare = |a: &Alias, b: &Alias| a.public.cmp(&b.public);
+    compare_sorted(&before.aliases, &after.aliases, limit, compare, |old, new| {
+        changes.owners.push(new.or(old)?.public.as_wire());
+        Some(())
+    })?;
+    compare_sorted(&before.own, &after.own, limit, Ord::cmp, |old, new| {
+        changes.owners.push(new.or(old)?.as_wire());
+        Some(())
+    })?;
+    (changes.owners.len() <= limit).then_some(changes)
+}
+
+/// Tells what two lists in strict order have apart; `None` if they are not in
+/// order, if more than `limit` differ, or if `tell` wants no more.
+fn compare_sorted<'a, T: PartialEq>(
+    before: &'a [T],
+    after: &'a [T],
+    limit: usize,
+    compare: impl Fn(&T, &T) -> Ordering,
+    mut tell: impl FnMut(Option<&'a T>, Option<&'a T>) -> Option<()>,
+) -> Option<()> {
+    let (mut old, mut new) = (before, after);
+    let mut told = 0;
+    let ordered = |list: &[T]| match list {
+        [first, second, ..] => compare(first, second) == Ordering::Less,
+        _ => true,
+    };
+    loop {
+        let order = match (old.first(), new.first()) {
+            (None, None) => return Some(()),
+            (None, Some(_)) => Ordering::Greater,
+            (Some(_), None) => Ordering::Less,
+            (Some(a), Some(b)) if a == b => {
+                // Equal neighbors need one comparison of order for both lists.
+                if !ordered(new) {
+                    return None;
+                }
+                (old, new) = (old.get(1..)?, new.get(1..)?);
+                continue;
+            }
+            (Some(a), Some(b)) => compare(a, b),
+        };
+        let taken_old = if order == Ordering::Greater { None } else { old.first() };
+        let taken_new = if order == Ordering::Less { None } else { new.first() };
+        if !ordered(old) || !ordered(new) {
+            return None;
+        }
+        told += 1;
+        if told > limit {
+            return None;
+        }
+        tell(taken_old, taken_new)?;
+        old = old.get(usize::from(taken_old.is_some())..)?;
+        new = new.get(usize::from(taken_new.is_some())..)?;
+    }
+}
+
+/// The RRsets of `owner` in a sorted zone, or in any small one.
+pub(super) fn rrsets<'a>(zone: &'a Zone, owner: &[u8]) -> impl Iterator<Item = &'a Rrset> {
+    let all = zone.rrsets.as_slice();
+    let range = if all.len() <= SMALL {
+        all
+    } else {
+        let start = all.partition_point(|rrset| rrset.owner.as_wire() < owner);
+        let behind = all.get(start..).unwrap_or_default();
+        let len = behind.iter().take_while(|rrset| rrset.owner.as_wire() == owner).count();
+        behind.get(..len).unwrap_or_default()
+    };
+    range.iter().filter(move |rrset| rrset.owner.as_wire() == owner)
+}
+
+/// Whether the zone holds records of `owner`.
+pub(super) fn holds(zone: &Zone, owner: &[u8]) -> bool {
+    rrsets(zone, owner).any(|rrset| !rrset.rdatas.is_empty() && rrset.rtype != Rtype::SOA)
+}
+
+/// The alias of that public name in a sorted set.
+pub(super) fn alias<'a>(set: &'a RecordSet, public: &[u8]) -> Option<&'a Alias> {
+    let at = set.aliases.partition_point(|alias| alias.public.as_wire() < public);
+    set.aliases.get(at).filter(|alias| alias.public.as_wire() == public)
+}
+
+/// Whether a sorted set names `login` as a registry of ours.
+pub(super) fn is_own(set: &RecordSet, login: &[u8]) -> bool {
+    set.own.binary_search_by(|name| name.as_wire().cmp(login)).is_ok()
+}
