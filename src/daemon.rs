@@ -126,6 +126,7 @@ pub fn run(origin: ConfigOrigin) -> Result<(), DaemonError> {
     let control = Builder::new_current_thread()
         .enable_all()
         .thread_name("control-call")
+        .on_thread_start(give_way)
         .max_blocking_threads(16)
         .build()
         .map_err(DaemonError::system("the control runtime"))?;
@@ -169,11 +170,13 @@ async fn serve(origin: ConfigOrigin, config: Config, process: Arc<Process>) -> R
     let resolver = Resolver::start(&settings, Arc::clone(&publisher), packets.handle().clone())
         .map_err(DaemonError::system("the forward thread"))?;
     let is_first_start = !status.get().loaded;
-    let sync = watch::spawn(sync).map_err(DaemonError::system("the sync thread"))?;
+    let sync = giving_way(|| watch::spawn(sync)).map_err(DaemonError::system("the sync thread"))?;
     if is_first_start {
         first_cycle(&status).await;
     }
     let running = bound.start(&resolver, &publisher, packets.handle())?;
+    // All threads that carry packets have been started: those to come give way to them.
+    give_way();
     let admin_counters = Arc::new(AdminCounters::default());
     let registry = Registry::default()
         .with(process.clone())
@@ -216,6 +219,27 @@ async fn serve(origin: ConfigOrigin, config: Config, process: Arc<Process>) -> R
     state.events().stopped(in_time);
     packets.shutdown_background();
     Ok(())
+}
+
+/// Puts this thread, and those it starts from now on, behind the packet workers
+/// wherever both want a core. Best effort: the answers are the same.
+fn give_way() {
+    if let Err(error) = crate::socket::lower_priority() {
+        tracing::debug!(%error, "thread keeps its priority");
+    }
+}
+
+/// Runs `start`, which starts threads, so that these give way from their birth:
+/// a thread inherits its priority. (The calling one may not be lowered yet, as
+/// it has threads for packets to start.)
+fn giving_way<T: Send>(start: impl FnOnce() -> std::io::Result<T> + Send) -> std::io::Result<T> {
+    std::thread::scope(|scope| {
+        let starting = std::thread::Builder::new().name("give-way".to_owned()).spawn_scoped(scope, || {
+            give_way();
+            start()
+        })?;
+        starting.join().unwrap_or_else(|_| Err(std::io::Error::other("it panicked")))
+    })
 }
 
 /// Waits until every source was tried; one that reads in the background, until

@@ -36,8 +36,8 @@ fn a_packet_costs_its_share_of_two_batches_and_no_call_more() {
     let batches = calls.get("recvmmsg").unwrap_or(&0) + calls.get("sendmmsg").unwrap_or(&0);
     println!("{batches} batches for {PACKETS} packets (2/32 would be {}); {calls:?}", PACKETS / 16);
     assert!(batches > 0, "the worker was traced: {calls:?}");
-    // Half as much again for batches that were not full.
-    assert!(batches < PACKETS * 3 / 32, "{batches} batches for {PACKETS} packets: {calls:?}");
+    // A quarter more for batches that were not full: 2/32 is what full ones come to.
+    assert!(batches < PACKETS * 5 / 64, "{batches} batches for {PACKETS} packets: {calls:?}");
     let waits = calls.get("epoll_wait").unwrap_or(&0) + calls.get("epoll_pwait").unwrap_or(&0);
     let others: usize = calls.values().sum::<usize>() - batches - waits;
     // restart_syscall and the like, as the tracer comes and goes.

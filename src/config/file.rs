@@ -15,13 +15,15 @@ use crate::wire::{Name, Rtype};
 
 use super::schema::table;
 use super::value::{Cloud, CloudKind, UpstreamAddress};
-use super::{AnswerMode, CredentialKind, Denied, Discovery, LogFormat, OwnMissing};
+use super::{AnswerMode, CredentialKind, Denied, Discovery, LogFormat, OwnMissing, Steering};
 
 table! {
     /// The whole file.
     struct ConfigFile {
         /// Listeners and workers.
         server: ServerTable = {};
+        /// How packet workers wait, and which queries each of them takes.
+        worker: WorkerTable = {};
         /// DNS over UDP.
         udp: UdpTable = {};
         /// DNS over TCP.
@@ -76,11 +78,30 @@ table! {
         drain_seconds: u32 = 5, in 0..=300;
     }
 
+    /// How packet workers wait, and which queries each of them takes.
+    struct WorkerTable {
+        /// Longest time that a worker without work looks for queries before it sleeps, in
+        /// microseconds; 0 for never. The time used adapts: none while queries come more rarely
+        /// than this. It buys latency with CPU time, so give it only to workers that have a core
+        /// of their own.
+        spin_microseconds: u32 = 0, in 0..=1000;
+        /// How the kernel spreads clients over workers: `hash` by their address and port, `cpu` to
+        /// the worker on the core that received the query. `cpu` needs a core for each worker,
+        /// and a network card that spreads queries over the same cores.
+        steering: Steering = "hash";
+    }
+
     /// DNS over UDP.
     struct UdpTable {
         /// Largest response by UDP, in bytes; more goes by TCP. 1232 crosses every path without
         /// fragments (RFC 9715 recommends at most 1400).
         max_bytes: u16 = 1232, in 512..=4096;
+        /// Receive buffer that each socket asks for, in bytes. More than `net.core.rmem_max` is
+        /// granted only with CAP_NET_ADMIN.
+        receive_buffer_bytes: u32 = 4_194_304, in 4096..=1_073_741_823;
+        /// Send buffer that each socket asks for, in bytes. More than `net.core.wmem_max` is
+        /// granted only with CAP_NET_ADMIN.
+        send_buffer_bytes: u32 = 1_048_576, in 4096..=1_073_741_823;
     }
 
     /// DNS over TCP (RFC 7766).

@@ -46,6 +46,10 @@ use crate::wire::{Name, Rtype};
 pub struct Config {
     /// Listeners and workers.
     pub server: Server,
+    /// How packet workers wait and share the clients.
+    pub worker: Worker,
+    /// Buffers of the UDP sockets.
+    pub udp: Udp,
     /// DNS over TCP.
     pub tcp: Tcp,
     /// Admin HTTP.
@@ -93,6 +97,33 @@ pub struct Server {
     pub control_socket: Option<PathBuf>,
     /// How long SIGTERM waits for queries in flight.
     pub drain: Duration,
+}
+
+/// How packet workers wait and share the clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Worker {
+    /// Longest time that one without work looks for queries before it sleeps.
+    pub spin: Duration,
+    /// Which worker a query reaches.
+    pub steering: Steering,
+}
+
+/// How the kernel spreads clients over workers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Steering {
+    /// By a hash of their address and port.
+    Hash,
+    /// To the worker on the core that received the query.
+    Cpu,
+}
+
+/// Buffers that the UDP sockets ask for, in bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Udp {
+    /// Receive buffer of each socket.
+    pub receive_buffer: u32,
+    /// Send buffer of each socket.
+    pub send_buffer: u32,
 }
 
 /// What clients outside the allowed prefixes get.

@@ -26,6 +26,8 @@ pub(super) fn validate(
     mut report: Report,
 ) -> Result<Config, ConfigError> {
     let server = server::server(file, base_dir, &mut report);
+    let worker = server::worker(&file.worker);
+    let udp = server::udp(&file.udp);
     let tcp = server::tcp(&file.tcp, &mut report);
     let admin = server::admin(file, &mut report);
     let log = server::log(&file.log, &mut report);
@@ -41,6 +43,8 @@ pub(super) fn validate(
     if report.is_clean() {
         Ok(Config {
             server,
+            worker,
+            udp,
             tcp,
             admin,
             log,

@@ -11,7 +11,7 @@ use crate::wire::{Name, Rtype};
 
 use super::error::Report;
 use super::schema::{Limits, Value, describe, quote};
-use super::{AnswerMode, CredentialKind, Denied, Discovery, LogFormat, OwnMissing};
+use super::{AnswerMode, CredentialKind, Denied, Discovery, LogFormat, OwnMissing, Steering};
 
 /// The port that DNS servers listen on (RFC 1035 section 4.2).
 const DNS_PORT: u16 = 53;
@@ -282,6 +282,10 @@ words! {
     Denied, Self::Refuse, "\"refuse\" or \"drop\"", {
         "refuse" => Self::Refuse,
         "drop" => Self::Drop,
+    };
+    Steering, Self::Hash, "\"hash\" or \"cpu\"", {
+        "hash" => Self::Hash,
+        "cpu" => Self::Cpu,
     };
     LogFormat, Self::Text, "\"text\" or \"json\"", {
         "text" => Self::Text,

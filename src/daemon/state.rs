@@ -127,6 +127,13 @@ impl State {
         self.running().map(|running| running.beats()).unwrap_or_default()
     }
 
+    /// Wakes the workers that have not beaten since `seen`.
+    pub(super) fn ask_for_beat(&self, seen: &[u64]) {
+        if let Some(running) = self.running() {
+            running.ask_for_beat(seen);
+        }
+    }
+
     /// The start-up banner: what runs, and with what.
     pub(super) fn announce(&self) {
         let config = self.config();

@@ -10,6 +10,11 @@ use super::state::State;
 use super::systemd;
 use crate::admin::Control;
 
+/// How long a worker has to beat when asked, ...
+const BEAT_LIMIT: Duration = Duration::from_secs(1);
+/// ... and how often it is looked for.
+const BEAT_STEP: Duration = Duration::from_millis(5);
+
 /// The signals that mean something here.
 pub(super) struct Signals {
     hangup: Signal,
@@ -51,14 +56,12 @@ pub(super) async fn until_stopped(state: &Arc<State>, mut signals: Signals) -> b
                 drop(tokio::task::spawn_blocking(move || state.reload()));
             }
             () = tick(watchdog.as_mut()) => {
-                let now = state.beats();
-                // A worker beats once a second at least; every one must have.
-                if seen.iter().zip(&now).all(|(before, after)| before != after) {
+                if have_beaten(state, &seen).await {
                     systemd::alive();
                 } else {
                     state.events().workers_stalled();
                 }
-                seen = now;
+                seen = state.beats();
             }
         }
     };
@@ -68,6 +71,18 @@ pub(super) async fn until_stopped(state: &Arc<State>, mut signals: Signals) -> b
         in_time = state.drain() => in_time,
         _ = signals.end() => false,
     }
+}
+
+/// Whether every worker has beaten since `seen`. One without traffic sleeps and
+/// is asked first: an idle worker is woken by a watchdog alone, and a busy one by nobody.
+async fn have_beaten(state: &State, seen: &[u64]) -> bool {
+    state.ask_for_beat(seen);
+    let beaten = async {
+        while !seen.iter().zip(&state.beats()).all(|(before, after)| before != after) {
+            tokio::time::sleep(BEAT_STEP).await;
+        }
+    };
+    tokio::time::timeout(BEAT_LIMIT, beaten).await.is_ok()
 }
 
 fn ticks(period: Duration) -> Interval {

@@ -97,6 +97,8 @@ impl Connection {
 
     async fn serve(&mut self, draining: &mut watch::Receiver<bool>) -> Ended {
         let mut timer = std::pin::pin!(sleep_until(self.next_deadline()));
+        // Made once, not at every turn: it would enter and leave a list of waiters each time.
+        let mut drained = std::pin::pin!(draining.wait_for(|draining| *draining));
         loop {
             self.take_late();
             self.answer_input();
@@ -128,7 +130,7 @@ impl Connection {
                     timer.as_mut().reset(self.next_deadline());
                 }
                 // An error means that the server is gone.
-                _ = draining.wait_for(|draining| *draining), if self.ending.is_none() => {
+                _ = drained.as_mut(), if self.ending.is_none() => {
                     self.ending = Some(Ended::Drained);
                 }
             }

@@ -18,6 +18,12 @@ pub enum ServeError {
         /// What the system said.
         source: io::Error,
     },
+    /// Queries cannot be steered to the core that received them.
+    #[error("worker.steering = \"cpu\" is not possible: {reason}")]
+    Steering {
+        /// Why not.
+        reason: String,
+    },
     /// A packet worker could not be made.
     #[error("cannot start a packet worker")]
     Worker(#[source] io::Error),
@@ -37,6 +43,7 @@ impl ServeError {
     pub const fn label(&self) -> &'static str {
         match self {
             Self::Bind { .. } => "bind",
+            Self::Steering { .. } => "steering",
             Self::Worker(_) => "worker",
         }
     }

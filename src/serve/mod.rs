@@ -18,13 +18,14 @@ mod framing;
 mod gate;
 mod listen;
 pub mod reject;
+mod sockets;
+mod spin;
 mod tcp;
 pub mod udp;
 mod worker;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -35,18 +36,19 @@ pub use error::ServeError;
 
 use crate::answer::{Context, Transport};
 use crate::config::{self, Config};
+use crate::metrics::Export;
 use crate::metrics::queries::QueryMetrics;
-use crate::metrics::{Export, Exporter};
 use crate::resolve::Resolver;
 use crate::snapshot::Snapshot;
 use crate::snapshot::publish::Publisher;
-use crate::socket::{Buffers, UdpSocket, allowed_cores};
+use crate::socket::{Buffers, allowed_cores};
 use access::{Policies, Policy};
 use gate::Gate;
 use listen::Bind;
+use sockets::ServeMetrics;
 use tcp::Service;
 use udp::{Handler, Pending};
-use worker::{Stop, Worker};
+use worker::{Pulse, Stop, Worker};
 
 /// How often a drain looks whether anything is left.
 const DRAIN_STEP: Duration = Duration::from_millis(10);
@@ -73,11 +75,21 @@ impl Server {
     /// "every address" is none there.
     pub fn bind(config: &Config) -> Result<Bound, ServeError> {
         let workers = config.server.workers.max(1);
+        let cores = allowed_cores();
+        sockets::check_steering(config.worker.steering, workers, &cores)?;
+        let asked = Buffers {
+            receive: usize::try_from(config.udp.receive_buffer).unwrap_or(usize::MAX),
+            send: usize::try_from(config.udp.send_buffer).unwrap_or(usize::MAX),
+        };
         let mut binds = Vec::with_capacity(config.server.listen.len());
         let mut left_out = None;
         for address in &config.server.listen {
-            match listen::bind(*address, workers) {
-                Ok(bind) => binds.push(bind),
+            match listen::bind(*address, workers, asked) {
+                Ok(bind) => {
+                    sockets::steer(config.worker.steering, &bind.udp, &cores)?;
+                    sockets::report_buffers(&bind, asked);
+                    binds.push(bind);
+                }
                 Err(error) if error.is_family_unsupported() && address.ip().is_unspecified() => {
                     tracing::warn!(%address, "listener left out, no such address family here");
                     left_out = Some(error);
@@ -88,7 +100,13 @@ impl Server {
         if let Some(error) = left_out.filter(|_| binds.is_empty()) {
             return Err(error);
         }
-        Ok(Bound { binds, workers, policy: Policy::new(&config.server), tcp: config.tcp.clone() })
+        Ok(Bound {
+            binds,
+            workers,
+            policy: Policy::new(&config.server),
+            tcp: config.tcp.clone(),
+            spin: config.worker.spin,
+        })
     }
 }
 
@@ -99,6 +117,7 @@ pub struct Bound {
     workers: usize,
     policy: Policy,
     tcp: config::Tcp,
+    spin: Duration,
 }
 
 impl Bound {
@@ -147,9 +166,9 @@ impl Bound {
             gate,
             stop: Stop::new().map_err(ServeError::Worker)?,
             threads: Vec::with_capacity(self.workers),
-            beats: Vec::with_capacity(self.workers),
+            pulses: Vec::with_capacity(self.workers),
             draining: watch::channel(false).0,
-            metrics: Arc::new(ServeMetrics { queries: metrics, sockets }),
+            metrics: Arc::new(ServeMetrics::new(metrics, sockets)),
         };
         let cores = allowed_cores();
         for (index, local) in locals.into_iter().enumerate() {
@@ -163,9 +182,9 @@ impl Bound {
             );
             let sockets = self.binds.iter().filter_map(|bind| bind.udp.get(index).cloned()).collect();
             let core = index.checked_rem(cores.len()).and_then(|at| cores.get(at)).copied();
-            let worker = Worker::new(sockets, handler, Arc::clone(&running.stop), core);
+            let worker = Worker::new(sockets, handler, Arc::clone(&running.stop), core, self.spin);
             let worker = worker.map_err(ServeError::Worker)?;
-            running.beats.push(worker.beat());
+            running.pulses.push(worker.pulse());
             let thread = std::thread::Builder::new().name(format!("udp-{index}"));
             running.threads.push(thread.spawn(move || worker.run()).map_err(ServeError::Worker)?);
         }
@@ -188,7 +207,7 @@ pub struct Running {
     gate: Arc<Gate>,
     stop: Arc<Stop>,
     threads: Vec<JoinHandle<()>>,
-    beats: Vec<Arc<AtomicU64>>,
+    pulses: Vec<Arc<Pulse>>,
     draining: watch::Sender<bool>,
     metrics: Arc<ServeMetrics>,
 }
@@ -204,10 +223,20 @@ impl Running {
         Arc::clone(&self.metrics) as Arc<dyn Export>
     }
 
-    /// A number per packet worker that grows at least once a second while it
-    /// lives: for a watchdog.
+    /// A number per packet worker that grows with everything it does, and with
+    /// each [`Running::ask_for_beat`]: for a watchdog.
     pub fn beats(&self) -> Vec<u64> {
-        self.beats.iter().map(|beat| beat.load(Ordering::Relaxed)).collect()
+        self.pulses.iter().map(|pulse| pulse.beat()).collect()
+    }
+
+    /// Wakes each worker that has not beaten since `seen`, which [`Running::beats`] told
+    /// earlier. A worker without traffic sleeps and does not beat unasked.
+    pub fn ask_for_beat(&self, seen: &[u64]) {
+        for (pulse, before) in self.pulses.iter().zip(seen) {
+            if pulse.beat() == *before {
+                pulse.ask();
+            }
+        }
     }
 
     /// Puts the access prefixes, the policy for others and the UDP size of
@@ -243,46 +272,6 @@ impl Drop for Running {
         for thread in self.threads.drain(..) {
             // A worker catches its panics; there is nothing to pass on.
             let _ = thread.join();
-        }
-    }
-}
-
-/// The counters of the transports, and what the kernel knows of the sockets.
-#[derive(Debug)]
-struct ServeMetrics {
-    queries: Arc<QueryMetrics>,
-    sockets: Vec<Arc<UdpSocket>>,
-}
-
-impl Export for ServeMetrics {
-    fn export(&self, out: &mut Exporter) {
-        self.queries.export(out);
-        for (at, socket) in self.sockets.iter().enumerate() {
-            let address = socket.local_addr();
-            // The sockets of one address lie side by side; the first speaks for all.
-            if at
-                .checked_sub(1)
-                .and_then(|at| self.sockets.get(at))
-                .is_some_and(|s| s.local_addr() == address)
-            {
-                continue;
-            }
-            let same = self.sockets.iter().filter(|socket| socket.local_addr() == address);
-            let dropped = same.map(|socket| u64::from(socket.dropped())).sum();
-            let listener = address.to_string();
-            let labels = [("listener", listener.as_str())];
-            out.counter(
-                "socket_receive_drops_total",
-                "Datagrams that the kernel dropped because a receive buffer was full.",
-                &labels,
-                dropped,
-            );
-            out.gauge(
-                "socket_receive_buffer_bytes",
-                "Receive buffer granted to each UDP socket.",
-                &labels,
-                f64::from(u32::try_from(socket.buffers().receive).unwrap_or(u32::MAX)),
-            );
         }
     }
 }

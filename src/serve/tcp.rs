@@ -33,16 +33,15 @@ pub(super) struct Service {
 }
 
 /// Accepts connections until the server drains.
-pub(super) async fn accept(
-    listener: TcpListener,
-    service: Arc<Service>,
-    mut draining: watch::Receiver<bool>,
-) {
+pub(super) async fn accept(listener: TcpListener, service: Arc<Service>, draining: watch::Receiver<bool>) {
+    // One future for all turns: to make it anew is to enter and leave its list of waiters.
+    let mut ended = draining.clone();
+    let mut ended = std::pin::pin!(ended.wait_for(|draining| *draining));
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             // An error means that the server is gone.
-            _ = draining.wait_for(|draining| *draining) => return,
+            _ = ended.as_mut() => return,
         };
         match accepted {
             Ok((stream, peer)) => admit(&service, stream, peer, &draining),
@@ -77,8 +76,6 @@ fn admit(service: &Arc<Service>, stream: TcpStream, peer: SocketAddr, draining: 
         }
     };
     service.counters.accepted();
-    // Answers are written when they are complete: nothing is gained by holding back (Nagle).
-    let _ = stream.set_nodelay(true);
     let connection = Connection::new(Arc::clone(service), stream, client);
     let (service, draining) = (Arc::clone(service), draining.clone());
     tokio::spawn(async move {

@@ -1,14 +1,17 @@
 //! A packet worker: one pinned thread that drains its sockets, batch by batch.
 //!
 //! Waiting is its own step ([`Worker::wait`]) and happens only after a pass
-//! that found nothing; what waits there for longer or spins before it belongs
-//! in that function alone.
+//! that leaves nothing to expect: it looks for a while ([`Spin`]), where the
+//! configuration allows that, and then sleeps until a socket has something.
+//! There is no limit to that sleep, so a worker without traffic takes no time
+//! at all; a watchdog that doubts it asks for a sign ([`Pulse::ask`]).
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use super::spin::Spin;
 use super::udp::Handler;
 use crate::metrics::queries::Operation;
 use crate::resolve;
@@ -22,10 +25,38 @@ const REVISIT_EVERY: u32 = 8;
 const LAST_PASSES: u32 = 1024;
 /// Pause after an error that a socket keeps reporting (no memory, say).
 const ERROR_PAUSE: Duration = Duration::from_millis(1);
-/// Longest wait without traffic, in milliseconds: an idle worker shows that it lives.
-const BEAT_MS: i32 = 1000;
-/// The token of the wake-up among those of the sockets.
-const WAKE: u64 = u64::MAX;
+/// Datagrams of a batch from which on more are expected. One alone is what
+/// light traffic brings: looking again would find nothing, and cost a system
+/// call per query. Sleeping is safe in any case: it ends at once if there is more.
+const MORE_EXPECTED: usize = 2;
+/// Pauses of the core between two looks at the sockets while spinning.
+const PAUSES: usize = 16;
+/// Sleep until something happens.
+const NO_LIMIT: i32 = -1;
+/// The tokens of the wake-ups among those of the sockets.
+const STOP: u64 = u64::MAX;
+const PULSE: u64 = u64::MAX - 1;
+
+/// A worker's sign of life. On cache lines of its own: the worker writes it at
+/// every pass, and beside another worker's it would take that one's line away.
+#[derive(Debug)]
+#[repr(align(128))]
+pub(super) struct Pulse {
+    beat: AtomicU64,
+    waker: Waker,
+}
+
+impl Pulse {
+    /// A number that grows with every pass.
+    pub(super) fn beat(&self) -> u64 {
+        self.beat.load(Ordering::Relaxed)
+    }
+
+    /// Wakes the worker, so that it beats though there is no traffic.
+    pub(super) fn ask(&self) {
+        self.waker.wake();
+    }
+}
 
 /// Tells workers to end.
 #[derive(Debug)]
@@ -58,7 +89,8 @@ pub(super) struct Worker {
     stop: Arc<Stop>,
     poller: Poller,
     core: Option<usize>,
-    beat: Arc<AtomicU64>,
+    spin: Spin,
+    pulse: Arc<Pulse>,
 }
 
 #[derive(Debug)]
@@ -75,19 +107,22 @@ impl Worker {
         handler: Handler,
         stop: Arc<Stop>,
         core: Option<usize>,
+        spin: Duration,
     ) -> std::io::Result<Self> {
         let poller = Poller::new()?;
-        poller.add(&stop.waker, WAKE)?;
+        let pulse = Arc::new(Pulse { beat: AtomicU64::new(0), waker: Waker::new()? });
+        poller.add(&stop.waker, STOP)?;
+        poller.add_once_each(&pulse.waker, PULSE)?;
         for (token, socket) in (0..).zip(&sockets) {
             poller.add(socket, token)?;
         }
         let sockets = sockets.into_iter().map(|socket| Listener { socket, busy: true }).collect();
-        Ok(Self { sockets, handler, stop, poller, core, beat: Arc::default() })
+        Ok(Self { sockets, handler, stop, poller, core, spin: Spin::new(spin), pulse })
     }
 
-    /// Grows while the worker runs, at least once a second: for a watchdog.
-    pub(super) fn beat(&self) -> Arc<AtomicU64> {
-        Arc::clone(&self.beat)
+    /// Its sign of life, for a watchdog.
+    pub(super) fn pulse(&self) -> Arc<Pulse> {
+        Arc::clone(&self.pulse)
     }
 
     /// Serves until told to stop.
@@ -111,47 +146,86 @@ impl Worker {
         while !self.stop.is_asked() {
             passes = passes.wrapping_add(1);
             // A store is enough: this thread is the only writer.
-            self.beat.store(self.beat.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
-            if !self.pass(batch, passes.is_multiple_of(REVISIT_EVERY)) {
-                self.wait();
+            let beat = &self.pulse.beat;
+            beat.store(beat.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+            if self.pass(batch, passes.is_multiple_of(REVISIT_EVERY)) < MORE_EXPECTED {
+                self.wait(batch);
             }
         }
         for _ in 0..LAST_PASSES {
-            if !self.pass(batch, true) {
+            if self.pass(batch, true) == 0 {
                 break;
             }
         }
     }
 
-    /// Serves one batch of each busy socket, or of `all`. Returns whether any had something.
-    fn pass(&mut self, batch: &mut Batch, all: bool) -> bool {
+    /// Serves one batch of each busy socket, or of `all`. Returns how many datagrams the
+    /// fullest of them had.
+    fn pass(&mut self, batch: &mut Batch, all: bool) -> usize {
         let now = resolve::now();
-        let mut found = false;
+        let mut most = 0;
         for listener in &mut self.sockets {
             if !listener.busy && !all {
                 continue;
             }
-            listener.busy = match batch.receive(&listener.socket) {
-                Ok(0) => false,
-                Ok(_) => {
+            let found = match batch.receive(&listener.socket) {
+                Ok(0) => 0,
+                Ok(found) => {
                     self.handler.batch(now, &listener.socket, batch);
                     let counters = self.handler.counters();
                     batch.send(&listener.socket, |fault| counters.fault(Operation::Send, fault));
-                    true
+                    found
                 }
                 Err(fault) => receive_failed(&self.handler, fault),
             };
-            found |= listener.busy;
+            listener.busy = found > 0;
+            most = most.max(found);
         }
-        found
+        most
     }
 
-    /// Waits until a socket has something or the worker is to stop.
-    fn wait(&mut self) {
+    /// Waits until a socket has something, or the worker is to stop or to beat.
+    fn wait(&mut self, batch: &mut Batch) {
+        if !self.spin.is_on() {
+            self.sleep();
+        } else if !self.find(batch) {
+            let started = Instant::now();
+            if self.sleep() {
+                self.spin.slept(started.elapsed());
+            }
+        }
+    }
+
+    /// Looks for queries as long as that paid lately, and serves them; whether there were any.
+    fn find(&mut self, batch: &mut Batch) -> bool {
+        let length = self.spin.length();
+        if length.is_zero() {
+            return false;
+        }
+        let started = Instant::now();
+        while started.elapsed() < length {
+            if self.pass(batch, true) > 0 {
+                self.spin.paid();
+                return true;
+            }
+            for _ in 0..PAUSES {
+                std::hint::spin_loop();
+            }
+        }
+        self.spin.failed();
+        false
+    }
+
+    /// Sleeps until something happens; whether that was a query.
+    fn sleep(&mut self) -> bool {
         let sockets = &mut self.sockets;
-        let waited = self.poller.wait(BEAT_MS, |token| {
+        // What was left in a socket is told again.
+        sockets.iter_mut().for_each(|listener| listener.busy = false);
+        let mut found = false;
+        let waited = self.poller.wait(NO_LIMIT, |token| {
             if let Some(listener) = usize::try_from(token).ok().and_then(|token| sockets.get_mut(token)) {
                 listener.busy = true;
+                found = true;
             }
         });
         if let Err(error) = waited {
@@ -160,17 +234,18 @@ impl Worker {
             self.sockets.iter_mut().for_each(|listener| listener.busy = true);
             std::thread::sleep(ERROR_PAUSE);
         }
+        found
     }
 }
 
 /// Counts a failed receive. Errors about an earlier datagram are done with
-/// when they are reported; the rest may last, and get a pause.
+/// when they are reported; the rest may last, and get a pause. Another look is due.
 #[cold]
-fn receive_failed(handler: &Handler, fault: Fault) -> bool {
+fn receive_failed(handler: &Handler, fault: Fault) -> usize {
     handler.counters().fault(Operation::Receive, fault);
     let passing = matches!(fault, Fault::Refused | Fault::Unreachable | Fault::TooLong | Fault::Forbidden);
     if !passing {
         std::thread::sleep(ERROR_PAUSE);
     }
-    true
+    MORE_EXPECTED
 }

@@ -17,6 +17,7 @@ mod batch;
 mod fault;
 mod poll;
 mod raw;
+mod steering;
 mod thread;
 mod udp;
 
@@ -24,5 +25,6 @@ pub use batch::{BATCH_LEN, BUFFER_BYTES, Batch, Message};
 pub use fault::Fault;
 pub use poll::{Poller, Waker};
 pub use raw::Source;
-pub use thread::{allowed_cores, pin};
+pub use steering::steer_by_core;
+pub use thread::{allowed_cores, lower_priority, pin};
 pub use udp::{Buffers, UdpSocket};

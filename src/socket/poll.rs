@@ -24,7 +24,16 @@ impl Poller {
     /// Waits for `fd` to become readable from now on, under the name `token`.
     /// A descriptor leaves the set when it is closed.
     pub fn add(&self, fd: impl AsFd, token: u64) -> io::Result<()> {
-        let mut event = libc::epoll_event { events: libc::EPOLLIN as u32, u64: token };
+        self.add_for(libc::EPOLLIN, &fd, token)
+    }
+
+    /// Like [`Poller::add`], for a [`Waker`] that is to be seen once each time it is used.
+    pub fn add_once_each(&self, waker: &Waker, token: u64) -> io::Result<()> {
+        self.add_for(libc::EPOLLIN | libc::EPOLLET, waker, token)
+    }
+
+    fn add_for(&self, events: c_int, fd: &impl AsFd, token: u64) -> io::Result<()> {
+        let mut event = libc::epoll_event { events: events as u32, u64: token };
         // SAFETY: both descriptors are open (borrowed here), the event is valid.
         let result = unsafe {
             libc::epoll_ctl(
@@ -56,7 +65,8 @@ impl Poller {
     }
 }
 
-/// Wakes every [`Poller`] that waits for it, and stays that way.
+/// Wakes every [`Poller`] that waits for it, and stays that way for those that
+/// did not ask for each use once.
 #[derive(Debug)]
 pub struct Waker {
     event: OwnedFd,
@@ -110,6 +120,20 @@ mod tests {
             let mut seen = Vec::new();
             poller.wait(-1, |token| seen.push(token)).unwrap();
             assert_eq!(seen, [7]);
+        }
+    }
+
+    #[test]
+    fn each_use_of_a_waker_is_seen_once_by_who_asks_for_that() {
+        let waker = Waker::new().unwrap();
+        let poller = Poller::new().unwrap();
+        poller.add_once_each(&waker, 3).unwrap();
+        for _ in 0..3 {
+            waker.wake();
+            let mut seen = Vec::new();
+            poller.wait(-1, |token| seen.push(token)).unwrap();
+            assert_eq!(seen, [3]);
+            poller.wait(0, |_| panic!("seen already")).unwrap();
         }
     }
 }

@@ -1,5 +1,6 @@
-//! Where a thread runs.
+//! Where a thread runs, and before which others.
 
+use std::ffi::c_int;
 use std::io;
 
 /// Cores that this thread may run on, in ascending order; empty if the kernel
@@ -24,6 +25,21 @@ pub fn pin(core: usize) -> io::Result<()> {
     unsafe { libc::CPU_SET(core, &mut set) };
     // SAFETY: 0 is the calling thread; the set has the size given.
     let result = unsafe { libc::sched_setaffinity(0, size_of_val(&set), &raw const set) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// How much more willingly than a packet worker a control thread gives way (nice).
+const GIVE_WAY: c_int = 10;
+
+/// Lets the calling thread, and those it will start, give way to packet
+/// workers. One that gives way already is left as it is.
+pub fn lower_priority() -> io::Result<()> {
+    // SAFETY: takes integers; 0 is the calling thread, which is what "process" means to Linux here.
+    if unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) } >= GIVE_WAY {
+        return Ok(());
+    }
+    // SAFETY: takes integers, as above.
+    let result = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, GIVE_WAY) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 

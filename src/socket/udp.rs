@@ -12,14 +12,8 @@ use super::batch::errno;
 use super::fault::Fault;
 use super::raw::{Control, IoVec, MsgHdr, RawAddr, Source};
 
-/// Receive buffer asked for: some thousands of queries, which is what arrives
-/// while a worker is off its core for a few milliseconds.
-const RECEIVE_BYTES: c_int = 4 << 20;
-/// Send buffer asked for: several batches of responses.
-const SEND_BYTES: c_int = 1 << 20;
-
-/// Sizes of a socket's buffers as the kernel granted them, in bytes. The
-/// kernel doubles what is asked for, to cover its own overhead.
+/// Sizes of a socket's buffers in bytes: as asked for, or as the kernel granted
+/// them. It doubles what is asked for, to cover its own overhead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Buffers {
     /// Receive buffer.
@@ -36,7 +30,35 @@ pub struct UdpSocket {
     buffers: Buffers,
 }
 
+impl Buffers {
+    /// What is asked for unless the configuration says otherwise: some thousands of
+    /// queries, which is what arrives while a worker is off its core for a few
+    /// milliseconds, and several batches of responses.
+    pub const USUAL: Self = Self { receive: 4 << 20, send: 1 << 20 };
+
+    /// Whether these, as granted, are what `asked` asked for. The kernel reports twice
+    /// what it took; an eighth less counts as the same.
+    pub const fn satisfy(self, asked: Self) -> bool {
+        self.receives_enough(asked) && self.sends_enough(asked)
+    }
+
+    /// [`Buffers::satisfy`] of the receive buffer.
+    pub const fn receives_enough(self, asked: Self) -> bool {
+        self.receive / 2 >= asked.receive - asked.receive / 8
+    }
+
+    /// [`Buffers::satisfy`] of the send buffer.
+    pub const fn sends_enough(self, asked: Self) -> bool {
+        self.send / 2 >= asked.send - asked.send / 8
+    }
+}
+
 impl UdpSocket {
+    /// Binds with the usual buffers; see [`UdpSocket::bind_with`].
+    pub fn bind(address: SocketAddr, shared: bool) -> io::Result<Self> {
+        Self::bind_with(address, shared, Buffers::USUAL)
+    }
+
     /// Binds to `address`. `shared` sets `SO_REUSEPORT`, so that each worker
     /// has a socket of its own on the address and the kernel spreads clients
     /// over them.
@@ -45,7 +67,7 @@ impl UdpSocket {
     /// mistake then fails to bind, instead of silently taking half the queries.
     /// (With several workers the TCP listener, bound first and never shared,
     /// has the same effect.)
-    pub fn bind(address: SocketAddr, shared: bool) -> io::Result<Self> {
+    pub fn bind_with(address: SocketAddr, shared: bool, asked: Buffers) -> io::Result<Self> {
         let domain = Domain::for_address(address);
         let kind = Type::DGRAM.nonblocking().cloexec();
         let socket = Socket::new(domain, kind, Some(Protocol::UDP))?;
@@ -69,7 +91,7 @@ impl UdpSocket {
             let omit = libc::IPV6_PMTUDISC_OMIT;
             let _ = set_option(&socket, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, omit);
         }
-        let buffers = ask_for_buffers(&socket);
+        let buffers = ask_for_buffers(&socket, asked);
         socket.bind(&address.into())?;
         let local = socket.local_addr()?.as_socket().unwrap_or(address);
         Ok(Self { socket, local, buffers })
@@ -103,6 +125,22 @@ impl UdpSocket {
             )
         };
         if result == 0 { info.get(libc::SK_MEMINFO_DROPS as usize).copied().unwrap_or(0) } else { 0 }
+    }
+
+    /// Whether every datagram received here brings control data that tells the address it
+    /// was sent to: on wildcard sockets alone, since it costs time.
+    pub fn reports_destination(&self) -> io::Result<bool> {
+        let (level, name) = if self.local.is_ipv4() {
+            (libc::IPPROTO_IP, libc::IP_PKTINFO)
+        } else {
+            (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO)
+        };
+        let mut value: c_int = 0;
+        let mut len = size_of_val(&value) as libc::socklen_t;
+        // SAFETY: the pointer leads to `len` writable bytes; the kernel writes at most that many.
+        let result =
+            unsafe { libc::getsockopt(self.as_raw_fd(), level, name, (&raw mut value).cast(), &raw mut len) };
+        if result == 0 { Ok(value != 0) } else { Err(io::Error::last_os_error()) }
     }
 
     /// Sends one datagram to `peer`, from `source` where one is given. Never
@@ -164,13 +202,15 @@ impl AsFd for UdpSocket {
 
 /// Asks for larger buffers: beyond the system's limit where the process may
 /// (`CAP_NET_ADMIN`), else up to it. Smaller ones are no reason not to start.
-fn ask_for_buffers(socket: &Socket) -> Buffers {
+fn ask_for_buffers(socket: &Socket, asked: Buffers) -> Buffers {
     let level = libc::SOL_SOCKET;
-    if set_option(socket, level, libc::SO_RCVBUFFORCE, RECEIVE_BYTES).is_err() {
-        let _ = set_option(socket, level, libc::SO_RCVBUF, RECEIVE_BYTES);
+    let receive = c_int::try_from(asked.receive).unwrap_or(c_int::MAX);
+    let send = c_int::try_from(asked.send).unwrap_or(c_int::MAX);
+    if set_option(socket, level, libc::SO_RCVBUFFORCE, receive).is_err() {
+        let _ = set_option(socket, level, libc::SO_RCVBUF, receive);
     }
-    if set_option(socket, level, libc::SO_SNDBUFFORCE, SEND_BYTES).is_err() {
-        let _ = set_option(socket, level, libc::SO_SNDBUF, SEND_BYTES);
+    if set_option(socket, level, libc::SO_SNDBUFFORCE, send).is_err() {
+        let _ = set_option(socket, level, libc::SO_SNDBUF, send);
     }
     Buffers {
         receive: socket.recv_buffer_size().unwrap_or_default(),

@@ -113,8 +113,9 @@ fn keys_keep_to_the_style() {
         let is_plain = |c: char| c.is_ascii_lowercase() || matches!(c, '_' | '.' | '[' | ']');
         assert!(doc.key.chars().all(is_plain), "{}", doc.key);
     }
-    let unit =
-        |key: &str| ["_seconds", "_milliseconds", "_bytes"].into_iter().find(|unit| key.ends_with(unit));
+    let unit = |key: &str| {
+        ["_seconds", "_milliseconds", "_microseconds", "_bytes"].into_iter().find(|unit| key.ends_with(unit))
+    };
     for a in &docs {
         for b in &docs {
             let table = |key: &str| key.rsplit_once('.').map(|(table, _)| table.to_owned());

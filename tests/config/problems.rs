@@ -48,8 +48,11 @@ fn unknown_keys_name_the_nearest() {
             ":2: server.ttl_cap_seconds: found an unknown key; expected that key in its own place, names.ttl_cap_seconds",
         ],
     );
-    check("[udp]\nzzz = 1", &[":2: udp.zzz: found an unknown key; expected one of max_bytes"]);
-    check("xyzzy = 1", &[":1: xyzzy: found an unknown key; expected one of the tables server, udp,"]);
+    check(
+        "[udp]\nzzz = 1",
+        &[":2: udp.zzz: found an unknown key; expected one of max_bytes, receive_buffer_bytes,"],
+    );
+    check("xyzzy = 1", &[":1: xyzzy: found an unknown key; expected one of the tables server, worker, udp,"]);
     check("[server]\n\"a\\nb.c\" = 1", &[":2: server.\"a\\nb.c\": found an unknown key"]);
     check(
         "names.special.onoin = true",

@@ -2,11 +2,12 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::config::error::Report;
-use crate::config::file::{ConfigFile, LogTable, TcpTable};
+use crate::config::file::{ConfigFile, LogTable, TcpTable, UdpTable, WorkerTable};
 use crate::config::schema::quote;
-use crate::config::{Admin, Log, Server, Tcp};
+use crate::config::{Admin, Log, Server, Tcp, Udp, Worker};
 
 use super::{not_empty, ordered, resolve_path, seconds, unique};
 
@@ -117,6 +118,14 @@ pub(super) fn own_listener(upstream: SocketAddr, listen: &[SocketAddr]) -> Optio
         let covered = own.ip().is_unspecified() && own.is_ipv4() == ip.is_ipv4() && ip.is_loopback();
         own.port() == upstream.port() && own.port() != 0 && (own.ip() == ip || covered)
     })
+}
+
+pub(super) fn worker(table: &WorkerTable) -> Worker {
+    Worker { spin: Duration::from_micros(table.spin_microseconds.into()), steering: table.steering }
+}
+
+pub(super) const fn udp(table: &UdpTable) -> Udp {
+    Udp { receive_buffer: table.receive_buffer_bytes, send_buffer: table.send_buffer_bytes }
 }
 
 pub(super) fn tcp(table: &TcpTable, report: &mut Report) -> Tcp {

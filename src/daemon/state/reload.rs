@@ -107,12 +107,16 @@ fn keep_fixed(current: &Config, fresh: &mut Config) -> Vec<&'static str> {
     keep(current.server.workers != fresh.server.workers, "server.workers");
     keep(current.server.control_socket != fresh.server.control_socket, "server.control_socket");
     keep(current.admin.listen != fresh.admin.listen, "admin.listen");
+    keep(current.worker != fresh.worker, "worker");
+    keep(current.udp != fresh.udp, "udp.receive_buffer_bytes or udp.send_buffer_bytes");
     keep(current.tcp != fresh.tcp, "tcp");
     keep(current.log.format != fresh.log.format, "log.format");
     fresh.server.listen.clone_from(&current.server.listen);
     fresh.server.workers = current.server.workers;
     fresh.server.control_socket.clone_from(&current.server.control_socket);
     fresh.admin.listen.clone_from(&current.admin.listen);
+    fresh.worker = current.worker.clone();
+    fresh.udp = current.udp.clone();
     fresh.tcp = current.tcp.clone();
     fresh.log.format = current.log.format;
     kept
