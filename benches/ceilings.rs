@@ -1,6 +1,6 @@
 //! Instructions per packet against the committed ceilings, `ceilings.toml`.
 //!
-//! Runs itself under callgrind, which counts each call of [`counted`] apart:
+//! Runs itself under callgrind, once for packets and once for batches, which counts each call of [`counted`] or [`whole_batch`] apart:
 //! all cases in one run of some seconds. The table's hash is keyed by a random
 //! secret, so what a question costs depends on the neighbors that its probe
 //! meets; therefore each case asks for many names of one length and counts
@@ -35,8 +35,11 @@ use hubdns::wire::Query;
 const CEILINGS: &str = include_str!("ceilings.toml");
 /// How many per cent above its ceiling a count may lie.
 const MARGIN: u64 = 2;
-/// Set for the process that is counted.
+/// Set, to the function that is counted, for the process that calls it.
 const COUNTED: &str = "HUBDNS_BENCH_COUNTED";
+/// The functions that are counted, as callgrind names them. It takes one at a time.
+const PACKET: &str = "ceilings::counted";
+const BATCH: &str = "ceilings::whole_batch";
 /// Owner names in the snapshot.
 const SIZE: usize = 2_000;
 /// The registries that are asked for, whose numbers have equally many digits.
@@ -44,16 +47,22 @@ const REGISTRIES: std::ops::Range<usize> = 200..232;
 /// Batches that are counted: the samples of the latency among them are left out by the cheapest.
 const BATCHES: usize = 24;
 
-/// One piece of work, counted by callgrind from here to its end.
+/// One packet, counted by callgrind from here to its end.
 #[inline(never)]
-fn counted(work: &mut dyn FnMut()) {
-    work();
+fn counted(query: &mut Query, buf: &mut [u8], len: usize, snapshot: &Snapshot) {
+    black_box(packet(query, buf, len, snapshot));
+}
+
+/// One batch, counted likewise.
+#[inline(never)]
+fn whole_batch(handler: &mut Handler, socket: &Arc<UdpSocket>, batch: &mut Batch) {
+    handler.batch(1, socket, batch);
+    // So that the call above is no jump, which would end the count.
+    black_box(batch.queued());
 }
 
 /// The cases by name, each to be done once per registry; in the order of their counts.
-fn cases(mut run: impl FnMut(String, usize, &mut dyn FnMut(usize))) {
-    // What the frame of every other case costs.
-    run("nothing".to_owned(), REGISTRIES.len(), &mut |_| counted(&mut || ()));
+fn packets(mut run: impl FnMut(String, usize, &mut dyn FnMut(usize))) {
     let plain = Snapshot::build(&record_set(SIZE), &options(), 1);
     let views = Snapshot::build(&record_set_with_views(SIZE), &options(), 1);
     for (prefix, snapshot) in [("", &plain), ("view_", &views)] {
@@ -63,28 +72,24 @@ fn cases(mut run: impl FnMut(String, usize, &mut dyn FnMut(usize))) {
             run(format!("{prefix}{label}"), REGISTRIES.len(), &mut |at| {
                 let (_, bytes) = &questions(REGISTRIES.start + at)[kind];
                 // Once beforehand: a name is marked when it is asked for first.
-                for first in [true, false] {
-                    buf[..bytes.len()].copy_from_slice(bytes);
-                    let mut work = || {
-                        black_box(packet(&mut query, &mut buf, bytes.len(), snapshot));
-                    };
-                    if first { work() } else { counted(&mut work) }
-                }
+                buf[..bytes.len()].copy_from_slice(bytes);
+                packet(&mut query, &mut buf, bytes.len(), snapshot);
+                buf[..bytes.len()].copy_from_slice(bytes);
+                counted(&mut query, &mut buf, bytes.len(), snapshot);
             });
         }
     }
-    batches(plain, run);
 }
 
 /// Batches through the packet worker's [`Handler`]: access, counters and
 /// histogram included, as between the two system calls.
-fn batches(snapshot: Snapshot, mut run: impl FnMut(String, usize, &mut dyn FnMut(usize))) {
+fn batches(mut run: impl FnMut(String, usize, &mut dyn FnMut(usize))) {
     // A stand-in on loopback, which is never asked: nothing here is forwarded.
     let text =
         "[forward]\ndefault = \"none\"\n[[upstreams]]\nname = \"none\"\naddresses = [\"127.0.0.1:9\"]\n";
     let config = Config::parse(text, "bench.toml", Path::new("/")).expect("a configuration");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let publisher = Publisher::new(snapshot);
+    let publisher = Publisher::new(Snapshot::build(&record_set(SIZE), &options(), 1));
     let settings = Settings::new(&config, Vec::new());
     let resolver = Resolver::start(&settings, Arc::clone(&publisher), runtime.handle().clone());
     let policies = Policies::new(Policy::new(&config.server));
@@ -103,25 +108,28 @@ fn batches(snapshot: Snapshot, mut run: impl FnMut(String, usize, &mut dyn FnMut
                 for registry in REGISTRIES {
                     assert!(batch.place(&questions(registry)[kind].1, peer), "room for a message");
                 }
-                let mut work = || handler.batch(1, &socket, &mut batch);
-                if first { work() } else { counted(&mut work) }
+                if first {
+                    handler.batch(1, &socket, &mut batch);
+                } else {
+                    whole_batch(&mut handler, &socket, &mut batch);
+                }
             }
             assert_eq!(batch.queued(), BATCH_LEN, "replies");
         });
     }
 }
 
-/// Counts all cases; by name, the cheapest of each.
-fn count() -> BTreeMap<String, u64> {
+/// Counts all cases that call `function`; by name, the cheapest of each.
+fn count(function: &str) -> BTreeMap<String, u64> {
     let directory = tempfile::tempdir().expect("a directory");
     let out = directory.path().join("callgrind");
     let itself = std::env::current_exe().expect("this program");
     let run = Command::new("valgrind")
         .args(["--tool=callgrind", "-q", "--combine-dumps=yes"])
-        .args(["--toggle-collect=ceilings::counted", "--dump-after=ceilings::counted"])
+        .args([format!("--toggle-collect={function}"), format!("--dump-after={function}")])
         .arg(format!("--callgrind-out-file={}", out.display()))
         .arg(itself)
-        .env(COUNTED, "1")
+        .env(COUNTED, function)
         .output()
         .expect("valgrind runs");
     assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
@@ -141,9 +149,7 @@ fn count() -> BTreeMap<String, u64> {
         rest = behind;
     }
     assert!(rest.is_empty() && !cheapest.is_empty(), "{} counts, {} left", counts.len(), rest.len());
-    let frame = cheapest.remove("nothing").expect("the frame");
     for (name, count) in &mut cheapest {
-        *count -= frame;
         if name.starts_with("batch_") {
             *count = count.div_ceil(BATCH_LEN as u64);
         }
@@ -152,11 +158,16 @@ fn count() -> BTreeMap<String, u64> {
 }
 
 fn main() -> ExitCode {
-    if std::env::var_os(COUNTED).is_some() {
-        cases(|name, times, work| {
+    if let Some(function) = std::env::var_os(COUNTED) {
+        let run = |name: String, times, work: &mut dyn FnMut(usize)| {
             println!("{name} {times}");
             (0..times).for_each(work);
-        });
+        };
+        if function == BATCH {
+            batches(run);
+        } else {
+            packets(run);
+        }
         return ExitCode::SUCCESS;
     }
     if Command::new("valgrind").arg("--version").output().is_err() {
@@ -168,7 +179,7 @@ fn main() -> ExitCode {
         };
     }
     let ceilings: BTreeMap<String, u64> = toml::from_str(CEILINGS).expect("the ceilings");
-    let counts = count();
+    let counts: BTreeMap<String, u64> = [PACKET, BATCH].into_iter().flat_map(count).collect();
     let mut good = true;
     for name in ceilings.keys().chain(counts.keys().filter(|name| !ceilings.contains_key(*name))) {
         let verdict = match (counts.get(name), ceilings.get(name)) {

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use hubdns::answer::{Context, answer_name};
 use hubdns::snapshot::Snapshot;
 use hubdns::snapshot::model::{
-    Alias, AnswerOptions, RecordSet, Rrset, Soa, Variant, ViewPrefixes, Zone, ZonePolicy,
+    Alias, AnswerOptions, RecordSet, Rrset, Rrsets, Soa, Variant, ViewPrefixes, Zone, ZonePolicy,
 };
 use hubdns::wire::{Name, Rtype};
 use proptest::prelude::*;
@@ -83,7 +83,7 @@ impl World {
             14 if !self.own.remove(&owner) => {
                 self.own.insert(owner);
             }
-            15 if value % 16 == 0 => self.minimum = value as u32,
+            15 if value.is_multiple_of(16) => self.minimum = value as u32,
             15 => self.serials[value % 3] = variant.map(|serial| serial as u32),
             _ => {}
         }
@@ -119,15 +119,14 @@ impl World {
             if *zone == self.zones[0] {
                 for (index, target) in self.fillers.iter().enumerate() {
                     let owner = name(&format!("filler{index}.{apex}"));
-                    let rtype = if index % 3 == 0 { Rtype::CNAME } else { Rtype::A };
+                    let rtype = if index.is_multiple_of(3) { Rtype::CNAME } else { Rtype::A };
                     let rdatas = vec![self.rdata(rtype, *target)];
                     rrsets.push(Rrset { owner, rtype, ttl: 30, rdatas, variants: Vec::new() });
                 }
             }
-            rrsets.sort_by(|a, b| (&a.owner, a.rtype).cmp(&(&b.owner, b.rtype)));
             let policy = if *zone == 2 { ZonePolicy::Authoritative } else { ZonePolicy::FallThrough };
             let soa = Soa { serial: self.serials[*zone], minimum: 10 + self.minimum, ..Soa::azure() };
-            set.zones.push(Zone { apex, soa, policy, rrsets });
+            set.zones.push(Zone { apex, soa, policy, rrsets: rrsets.into() });
         }
         set.zones.sort_by(|a, b| a.apex.cmp(&b.apex));
         let alias =
@@ -182,13 +181,15 @@ fn an_update_answers_as_a_whole_build() {
         TestRunner::new(config).run(&strategy, |((zones, flat, forward, nested), fillers, start, steps)| {
             let zones = (0..3).filter(|zone| zones & 1 << zone != 0).collect();
             let mut world = World { names: world(), zones, fillers, ..World::default() };
-            start.into_iter().for_each(|edit| world.edit(edit));
+            for edit in start {
+                world.edit(edit);
+            }
             let special = if nested { vec!["y.x.test"] } else { Vec::new() };
             let special = special.into_iter().map(|apex| Zone {
                 apex: name(apex),
                 soa: Soa::locally_served(&name(apex)),
                 policy: ZonePolicy::Authoritative,
-                rrsets: Vec::new(),
+                rrsets: Rrsets::default(),
             });
             let options = AnswerOptions {
                 flat,
@@ -200,16 +201,18 @@ fn an_update_answers_as_a_whole_build() {
             let mut before = world.set();
             let mut snapshot = Snapshot::build(&before, &options, 1);
             for (generation, edits) in (2..).zip(steps) {
-                edits.into_iter().for_each(|edit| world.edit(edit));
+                for edit in edits {
+                    world.edit(edit);
+                }
                 let after = world.set();
                 let built = Snapshot::build(&after, &options, generation);
-                let updated = Snapshot::update(&snapshot, &before, &after, &options, generation);
+                let fresh = Snapshot::update(&snapshot, &before, &after, &options, generation);
                 let (updates, all) = incremental.get();
-                incremental.set((updates + usize::from(updated.is_some()), all + 1));
-                if let Some(updated) = &updated {
-                    compare(updated, &built, &questions)?;
+                incremental.set((updates + usize::from(fresh.is_some()), all + 1));
+                if let Some(made) = &fresh {
+                    compare(made, &built, &questions)?;
                 }
-                snapshot = updated.unwrap_or(built);
+                snapshot = fresh.unwrap_or(built);
                 before = after;
             }
             Ok(())

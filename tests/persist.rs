@@ -17,7 +17,7 @@ fn set(address: u8) -> RecordSet {
         rdatas: vec![Box::new([10, 0, 0, address])],
         variants: Vec::new(),
     };
-    let zone = Zone { apex, soa: Soa::azure(), policy: ZonePolicy::FallThrough, rrsets: vec![rrset] };
+    let zone = Zone { apex, soa: Soa::azure(), policy: ZonePolicy::FallThrough, rrsets: vec![rrset].into() };
     RecordSet {
         zones: vec![zone],
         aliases: Vec::new(),
@@ -96,10 +96,10 @@ fn every_cut_falls_back_to_the_one_before() {
 fn a_later_format_and_a_renamed_file_do_not_count() {
     let later = |path: &Path| {
         let text = fs::read(path).unwrap();
-        let at = text.windows(10).position(|window| window == b"\"format\":2").unwrap();
+        let at = text.windows(10).position(|window| window == b"\"format\":3").unwrap();
         fs::write(path, [&text[..at], b"\"format\":9", &text[at + 10..]].concat()).unwrap();
     };
-    check(later, "it has format 9, not 2");
+    check(later, "it has format 9, not 3");
     let renamed = |path: &Path| {
         fs::copy(path.with_file_name("generation-00000001.set"), path).unwrap();
     };

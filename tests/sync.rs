@@ -219,7 +219,7 @@ fn a_restart_with_all_sources_broken_serves_the_same() {
     assert_eq!((report.changed, report.failed.len(), report.held_back), (false, 1, 0));
     let state = sync.status().get();
     assert_eq!(owners(&state).len(), 2);
-    assert_eq!(state.provenance.entries.len(), 2);
+    assert_eq!(state.provenance.all().count(), 2);
     let source = &state.sources[0];
     assert!(source.last_success.is_some() && source.facts == 3);
     assert!(source.last_error.as_ref().unwrap().contains("No such file"), "{source:?}");

@@ -137,7 +137,7 @@ fn views_without_variants_cost_nobody_a_look() {
 #[test]
 fn variants_follow_their_views_names() {
     let set = record_set(ESTATE);
-    let mut rrset = set.zones[0].rrsets[0].clone();
+    let mut rrset = set.rrsets().find(|rrset| rrset.variants().len() == 2).unwrap().to_rrset();
     let reversed: Vec<_> = set.views.iter().rev().cloned().collect();
     rrset.renumber_views(&set.views, &reversed);
     let views: Vec<(u8, usize)> = rrset.variants.iter().map(|v| (v.view, v.rdatas.len())).collect();
@@ -150,9 +150,13 @@ fn variants_follow_their_views_names() {
 /// `set` as clients of `view` see it, without views.
 fn in_place(mut set: RecordSet, view: u8) -> RecordSet {
     set.views.clear();
-    for rrset in set.zones.iter_mut().flat_map(|zone| &mut zone.rrsets) {
-        rrset.rdatas = rrset.rdatas_in(view).to_vec();
-        rrset.variants.clear();
+    for zone in &mut set.zones {
+        zone.rrsets.edit(|rrsets| {
+            for rrset in rrsets {
+                rrset.rdatas = rrset.rdatas_in(view).to_vec();
+                rrset.variants.clear();
+            }
+        });
     }
     set
 }
@@ -188,13 +192,13 @@ fn sets() -> impl Strategy<Value = RecordSet> {
             if zone.rrsets.iter().any(|held| held.owner == owner && (held.rtype == rtype || held.rtype == Rtype::CNAME)) {
                 continue;
             }
-            zone.rrsets.push(hubdns::snapshot::model::Rrset {
+            zone.rrsets.extend([hubdns::snapshot::model::Rrset {
                 owner,
                 rtype,
                 ttl: 10,
                 rdatas: datas(&records),
                 variants: variants.iter().map(|(view, picks)| Variant { view: *view, rdatas: datas(picks) }).collect(),
-            });
+            }]);
         }
         set
     })
@@ -286,7 +290,12 @@ fn marks_survive_a_swap() {
 #[test]
 fn a_million_names_are_marked_and_taken() {
     let mut set = record_set("authoritative corp.example");
-    let rrset = record_set("zone corp.example\na.corp.example 1 A 10.0.0.1").zones[0].rrsets[0].clone();
+    let rrset = record_set("zone corp.example\na.corp.example 1 A 10.0.0.1").zones[0]
+        .rrsets
+        .iter()
+        .next()
+        .unwrap()
+        .to_rrset();
     set.zones[0].rrsets = (0..1_000_000)
         .map(|i| hubdns::snapshot::model::Rrset {
             owner: name(&format!("n{i}.corp.example")),

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use hubdns::answer::{Context, Outcome, Transport, answer};
 use hubdns::snapshot::Snapshot;
 use hubdns::snapshot::model::{
-    Alias, AnswerOptions, RecordSet, Rrset, Soa, Variant, ViewPrefixes, Zone, ZonePolicy,
+    Alias, AnswerOptions, RecordSet, Rrset, Rrsets, Soa, Variant, ViewPrefixes, Zone, ZonePolicy,
 };
 use hubdns::wire::{Name, Query, Response, Rtype};
 
@@ -35,7 +35,7 @@ pub fn record_set(names: usize) -> RecordSet {
         set.own.push(name(&format!("reg{index}.azurecr.io")));
     }
     let apex = name("privatelink.azurecr.io");
-    set.zones.push(Zone { apex, soa: Soa::azure(), policy: ZonePolicy::FallThrough, rrsets });
+    set.zones.push(Zone { apex, soa: Soa::azure(), policy: ZonePolicy::FallThrough, rrsets: rrsets.into() });
     set
 }
 
@@ -44,7 +44,12 @@ pub fn options() -> AnswerOptions {
     let suffixes = ["azurecr.io", "azurecr.us", "azurecr.cn"].map(name).to_vec();
     let special = ["localhost", "invalid", "onion", "resolver.arpa"].map(|apex| {
         let apex = name(apex);
-        Zone { soa: Soa::locally_served(&apex), apex, policy: ZonePolicy::Authoritative, rrsets: Vec::new() }
+        Zone {
+            soa: Soa::locally_served(&apex),
+            apex,
+            policy: ZonePolicy::Authoritative,
+            rrsets: Rrsets::default(),
+        }
     });
     AnswerOptions { flat: false, forward_own_missing: false, suffixes, special: special.to_vec() }
 }
@@ -56,8 +61,12 @@ pub fn record_set_with_views(names: usize) -> RecordSet {
         name: "spokes".to_owned(),
         clients: vec!["10.8.0.0/16".parse().expect("a prefix")],
     });
-    for rrset in set.zones.iter_mut().flat_map(|zone| &mut zone.rrsets) {
-        rrset.variants.push(Variant { view: 1, rdatas: vec![Box::new([10, 255, 0, 1])] });
+    for zone in &mut set.zones {
+        zone.rrsets.edit(|rrsets| {
+            for rrset in rrsets {
+                rrset.variants.push(Variant { view: 1, rdatas: vec![Box::new([10, 255, 0, 1])] });
+            }
+        });
     }
     set
 }
@@ -93,7 +102,7 @@ pub fn questions(index: usize) -> [(&'static str, Vec<u8>); 6] {
         ("hit", query(&public, Rtype::A, false)),
         ("hit_edns", query(&public, Rtype::A, true)),
         ("nodata", query(&public, Rtype::AAAA, true)),
-        ("miss", query("www.example.org", Rtype::A, true)),
+        ("miss", query(&format!("www{index}.example.org"), Rtype::A, true)),
         ("own_missing", query(&format!("reg{index}.eastus.data.azurecr.io"), Rtype::A, true)),
         ("reject", malformed),
     ]

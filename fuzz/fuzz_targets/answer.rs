@@ -27,9 +27,13 @@ static SNAPSHOT: LazyLock<Snapshot> = LazyLock::new(|| build(&record_set()));
 static ALONE: LazyLock<Vec<Snapshot>> = LazyLock::new(|| {
     let of_view = |view: u8| {
         let mut set = record_set();
-        for rrset in set.zones.iter_mut().flat_map(|zone| &mut zone.rrsets) {
-            rrset.rdatas = rrset.rdatas_in(view).to_vec();
-            rrset.variants.clear();
+        for zone in &mut set.zones {
+            zone.rrsets.edit(|rrsets| {
+                for rrset in rrsets {
+                    rrset.rdatas = rrset.rdatas_in(view).to_vec();
+                    rrset.variants.clear();
+                }
+            });
         }
         build(&set)
     };
@@ -52,7 +56,7 @@ fn record_set() -> RecordSet {
         apex: name(apex),
         soa: Soa::azure(),
         policy,
-        rrsets,
+        rrsets: rrsets.into(),
     };
     let target = name("a.azurecr.io");
     RecordSet {

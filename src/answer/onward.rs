@@ -13,7 +13,7 @@ const MAX_DEPTH: u8 = 8;
 const TO_QNAME: [u8; 2] = [0xc0, HEADER_LEN as u8];
 
 /// Our whole answer for `name`, as a message with that question, however the
-/// client of `context` asked; `None` where [`answer`] misses. For the splice.
+/// client of `context` asked; `None` where [`answer`](super::answer) misses. For the splice.
 pub fn answer_name(
     name: &Name,
     qtype: Rtype,

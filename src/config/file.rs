@@ -97,10 +97,10 @@ table! {
         /// fragments (RFC 9715 recommends at most 1400).
         max_bytes: u16 = 1232, in 512..=4096;
         /// Receive buffer that each socket asks for, in bytes. More than `net.core.rmem_max` is
-        /// granted only with CAP_NET_ADMIN.
+        /// granted only with `CAP_NET_ADMIN`.
         receive_buffer_bytes: u32 = 4_194_304, in 4096..=1_073_741_823;
         /// Send buffer that each socket asks for, in bytes. More than `net.core.wmem_max` is
-        /// granted only with CAP_NET_ADMIN.
+        /// granted only with `CAP_NET_ADMIN`.
         send_buffer_bytes: u32 = 1_048_576, in 4096..=1_073_741_823;
     }
 

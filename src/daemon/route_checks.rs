@@ -38,24 +38,19 @@ pub(super) fn start(
 /// endpoints that were not chosen: they may be better tomorrow.
 fn targets(state: &State, suffixes: &[crate::wire::Name]) -> Vec<Target> {
     let mut targets = Vec::new();
-    let rrsets: std::collections::HashMap<_, Vec<_>> = {
-        let mut by_owner: std::collections::HashMap<_, Vec<_>> = std::collections::HashMap::new();
-        for rrset in state.set.zones.iter().flat_map(|zone| &zone.rrsets) {
-            if matches!(rrset.rtype, Rtype::A | Rtype::AAAA) {
-                by_owner.entry(&rrset.owner).or_default().push(rrset);
-            }
-        }
-        by_owner
-    };
     for alias in &state.set.aliases {
         let Some(name) = RegistryName::from_public(&alias.public, suffixes) else { continue };
-        let held = rrsets.get(&alias.target).map(Vec::as_slice).unwrap_or_default();
+        let held = state.set.rrsets_at(&alias.target);
+        let held = held.filter(|rrset| matches!(rrset.rtype, Rtype::A | Rtype::AAAA));
         let mut candidates: Vec<IpAddr> = Vec::new();
         for rrset in held {
-            candidates.extend(addresses(&rrset.rdatas));
-            candidates.extend(rrset.variants.iter().flat_map(|variant| addresses(&variant.rdatas)));
+            candidates.extend(addresses(&rrset.rdatas.to_vec()));
+            candidates.extend(
+                rrset.variants().flat_map(|(_, rdatas)| addresses(&rdatas.to_vec()).collect::<Vec<_>>()),
+            );
         }
-        let lost = state.provenance.entries_at(&alias.target).iter().flat_map(|entry| &entry.alternatives);
+        let lost =
+            state.provenance.entries_at(&alias.target).into_iter().flat_map(|entry| entry.alternatives);
         for lost in lost.filter(|lost| lost.reason.is_choice()) {
             candidates.extend(addresses(&lost.rdatas));
         }

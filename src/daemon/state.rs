@@ -321,7 +321,7 @@ impl Control for State {
     fn paths(&self, name: Option<&str>) -> Result<Paths, String> {
         let state = self.status.get();
         // The facts are saved beside the set; without them the findings tell of missing names.
-        let facts = persist::load_facts(&self.config().server.state_dir, state.generation).ok();
+        let facts = persist::load_facts(&self.config().server.state_dir, state.generation, &state.set).ok();
         let listings = facts.map(|facts| facts.listings).unwrap_or_default();
         self.inspect(|inspection| {
             let known =

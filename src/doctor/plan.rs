@@ -83,7 +83,6 @@ type Expected = BTreeMap<Name, (RegistryName, BTreeSet<String>)>;
 struct Planner<'a> {
     known: &'a Known<'a>,
     suffixes: &'a [Name],
-    rrsets: BTreeMap<&'a Name, Vec<&'a Rrset>>,
     /// Every name of a registry that something tells of.
     expected: Expected,
     /// Suffixes below which a private zone was read.
@@ -92,12 +91,8 @@ struct Planner<'a> {
 
 impl<'a> Planner<'a> {
     fn new(known: &'a Known<'a>) -> Self {
-        let mut rrsets: BTreeMap<&Name, Vec<&Rrset>> = BTreeMap::new();
-        for rrset in known.inspection.set.zones.iter().flat_map(|zone| &zone.rrsets) {
-            rrsets.entry(&rrset.owner).or_default().push(rrset);
-        }
         let suffixes = &known.inspection.config.names.suffixes;
-        let mut planner = Self { known, suffixes, rrsets, expected: BTreeMap::new(), zones: BTreeSet::new() };
+        let mut planner = Self { known, suffixes, expected: BTreeMap::new(), zones: BTreeSet::new() };
         planner.expect_records();
         planner.expect_listed();
         planner.expect_found();
@@ -116,7 +111,7 @@ impl<'a> Planner<'a> {
 
     /// What endpoints, the configuration and zones have.
     fn expect_records(&mut self) {
-        for entry in &self.known.inspection.provenance.entries {
+        for entry in self.known.inspection.provenance.all() {
             let sightings = entry.winner.iter().chain(entry.alternatives.iter().map(|lost| &lost.sighting));
             let ranks: BTreeSet<Rank> = sightings.map(|sighting| sighting.rank).collect();
             let address = matches!(entry.rtype, Rtype::A | Rtype::AAAA);
@@ -230,12 +225,13 @@ impl<'a> Planner<'a> {
     /// A name that is no registry's.
     fn other(&self, name: &Name) -> NamePath {
         let path = self.held_at(name, name);
-        NamePath { held: self.rrsets.contains_key(name), ..path }
+        NamePath { held: self.known.inspection.set.rrsets_at(name).next().is_some(), ..path }
     }
 
     /// What is held and told at `owner`, which is asked for as `name`.
     fn held_at(&self, owner: &Name, name: &Name) -> NamePath {
-        let held = self.rrsets.get(owner).map(Vec::as_slice).unwrap_or_default();
+        let held: Vec<Rrset> =
+            self.known.inspection.set.rrsets_at(owner).map(|rrset| rrset.to_rrset()).collect();
         let of_addresses = || held.iter().filter(|rrset| matches!(rrset.rtype, Rtype::A | Rtype::AAAA));
         let mut addresses: Vec<IpAddr> = of_addresses().flat_map(|rrset| addresses(&rrset.rdatas)).collect();
         addresses.sort_unstable();
@@ -262,9 +258,9 @@ impl<'a> Planner<'a> {
     }
 
     fn words(&self, owner: &Name, served: &[IpAddr]) -> Vec<Word> {
-        let entries = self.known.inspection.provenance.entries_at(owner).iter();
+        let entries = self.known.inspection.provenance.entries_at(owner);
         let mut words = Vec::new();
-        for entry in entries.filter(|entry| matches!(entry.rtype, Rtype::A | Rtype::AAAA)) {
+        for entry in entries.iter().filter(|entry| matches!(entry.rtype, Rtype::A | Rtype::AAAA)) {
             words.extend(self.words_of(entry, served));
         }
         words.sort_by_key(|word: &Word| !word.served);

@@ -127,6 +127,8 @@ impl<'a> Estate<'a> {
                     self.zones[at].is_read |= zone.soa.is_some() || kind == SourceKind::ZoneFile;
                 }
             }
+            // Those of private-link zones were spread into facts before.
+            What::Records(_) => {}
             What::Rrset(rrset) => self.add_rrset(kind, origin, age, rrset),
             What::ZoneLink(link) => {
                 let told = link.resolution_policy.as_deref();

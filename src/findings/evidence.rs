@@ -5,6 +5,7 @@ use super::{Finding, endpoints, names, records, ways, zones};
 use crate::routes::{RouteTable, UpstreamState};
 use crate::snapshot::model::RecordSet;
 use crate::sources::facts::Listing;
+use crate::sources::registry_name::private_zone;
 use crate::wire::Name;
 
 /// Everything that findings are made of. Nothing in it is looked up or asked.
@@ -46,6 +47,23 @@ impl Evidence<'_> {
 /// merge and the sync know better than the facts tell is theirs to say:
 /// connections, what lies out of scope, what is refused.
 pub fn examine(evidence: &Evidence<'_>) -> Vec<Finding> {
+    // Of other zones no rule says anything.
+    let private: Vec<Name> = evidence.suffixes.iter().filter_map(private_zone).collect();
+    let concerns = |listing: &Listing| {
+        listing.records().is_some_and(|r| private.iter().any(|zone| r.apex().is_at_or_below(zone)))
+    };
+    let spread: Vec<Listing> = evidence
+        .listings
+        .iter()
+        .filter(|listing| concerns(listing))
+        .map(|listing| listing.spread())
+        .collect();
+    let mut next = spread.iter();
+    let of = |listing: &&Listing| if concerns(listing) { next.next() } else { None };
+    let spread: Vec<Option<&Listing>> = evidence.listings.iter().map(of).collect();
+    let listings: Vec<&Listing> =
+        spread.iter().zip(evidence.listings).map(|(spread, whole)| spread.unwrap_or(whole)).collect();
+    let evidence = &Evidence { listings: &listings, ..*evidence };
     let estate = Estate::new(evidence);
     let mut findings = Vec::new();
     let required = names::required(&estate, evidence);

@@ -1,11 +1,11 @@
 //! The ways out of hubdns: to the registries and to the upstreams.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::net::IpAddr;
 
 use super::estate::{Estate, address};
 use super::{Code, Evidence, Finding};
-use crate::snapshot::model::Rrset;
+use crate::snapshot::model::RrsetRef;
 use crate::wire::{Name, Rtype};
 
 /// Addresses that are answered and lead to no registry.
@@ -16,12 +16,6 @@ pub(super) fn routes(estate: &Estate<'_>, evidence: &Evidence<'_>, findings: &mu
     }
     let targets: HashMap<&Name, &Name> =
         evidence.set.aliases.iter().map(|alias| (&alias.public, &alias.target)).collect();
-    let mut answered: BTreeMap<&Name, Vec<&Rrset>> = BTreeMap::new();
-    for rrset in evidence.set.zones.iter().flat_map(|zone| &zone.rrsets) {
-        if matches!(rrset.rtype, Rtype::A | Rtype::AAAA) {
-            answered.entry(&rrset.owner).or_default().push(rrset);
-        }
-    }
     let origins: HashMap<IpAddr, &str> = estate
         .connections
         .iter()
@@ -32,7 +26,8 @@ pub(super) fn routes(estate: &Estate<'_>, evidence: &Evidence<'_>, findings: &mu
         let (Ok(name), Some(problem)) = (public.parse::<Name>(), &route.problem) else { continue };
         let owner = targets.get(&name).copied().unwrap_or(&name);
         // An address that lost to another is nobody's trouble.
-        if !answered.get(owner).into_iter().flatten().any(|rrset| holds(rrset, *address)) {
+        let mut answered = evidence.set.rrsets_at(owner);
+        if !answered.any(|rrset| is_address(rrset.rtype) && holds(&rrset, *address)) {
             continue;
         }
         let origin = origins.get(address).map_or_else(|| address.to_string(), |origin| (*origin).to_owned());
@@ -43,10 +38,14 @@ pub(super) fn routes(estate: &Estate<'_>, evidence: &Evidence<'_>, findings: &mu
     }
 }
 
+const fn is_address(rtype: Rtype) -> bool {
+    matches!(rtype, Rtype::A | Rtype::AAAA)
+}
+
 /// Whether some client gets `wanted` from the record set.
-fn holds(rrset: &Rrset, wanted: IpAddr) -> bool {
-    let variants = rrset.variants.iter().flat_map(|variant| &variant.rdatas);
-    rrset.rdatas.iter().chain(variants).any(|data| address(data) == Some(wanted))
+fn holds(rrset: &RrsetRef<'_>, wanted: IpAddr) -> bool {
+    let variants = rrset.variants().flat_map(|(_, rdatas)| rdatas);
+    rrset.rdatas.clone().chain(variants).any(|data| address(data) == Some(wanted))
 }
 
 /// Upstreams that give no DNSSEC proofs.

@@ -78,7 +78,7 @@ mod tests {
                 wasted += length;
                 spin.failed();
             }
-            spin.slept(gap - length);
+            spin.slept(gap.saturating_sub(length));
         }
         wasted
     }
@@ -107,7 +107,7 @@ mod tests {
     fn it_never_exceeds_the_limit() {
         let mut spin = Spin::new(MOST);
         for _ in 0..10 {
-            spin.slept(MOST - Duration::from_nanos(1));
+            spin.slept(MOST.saturating_sub(Duration::from_nanos(1)));
             spin.paid();
             assert!(spin.length() <= MOST);
         }

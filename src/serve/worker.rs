@@ -220,7 +220,9 @@ impl Worker {
     fn sleep(&mut self) -> bool {
         let sockets = &mut self.sockets;
         // What was left in a socket is told again.
-        sockets.iter_mut().for_each(|listener| listener.busy = false);
+        for listener in sockets.iter_mut() {
+            listener.busy = false;
+        }
         let mut found = false;
         let waited = self.poller.wait(NO_LIMIT, |token| {
             if let Some(listener) = usize::try_from(token).ok().and_then(|token| sockets.get_mut(token)) {

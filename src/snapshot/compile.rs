@@ -1,7 +1,7 @@
 //! Turns nodes into compiled entries: every answer section ready to copy.
 
 use super::entry::{Draft, Rest, add_variant};
-use super::model::{Rrset, Soa, Zone};
+use super::model::{RrsetRef, Soa, Zone};
 use super::nodes::{Chain, End, Nodes, Step};
 use super::place::NodeFlags;
 use super::table::{Shard, ShardBuilder, Suffixes, Table, TableBuilder, shard_number, shards_for};
@@ -211,14 +211,14 @@ impl<'a> EntryBuilder<'_, 'a> {
         alias_ttl: u32,
     ) {
         let node = self.nodes.node(end);
-        let usual = |rrset: &&Rrset| rrset.rtype != Rtype::CNAME;
+        let usual = |rrset: &&RrsetRef<'_>| rrset.rtype != Rtype::CNAME;
         let mut sorted = Vec::new();
         let only = node.rrsets.iter().find(usual);
-        let rrsets: &[&Rrset] = if node.rrsets.iter().filter(usual).nth(1).is_none() {
+        let rrsets: &[&RrsetRef<'_>] = if node.rrsets.iter().filter(usual).nth(1).is_none() {
             only.as_slice()
         } else {
             sorted.extend(node.rrsets.iter().filter(usual));
-            sorted.sort_by_key(|r: &&Rrset| (r.rtype != Rtype::A, r.rtype != Rtype::AAAA, r.rtype));
+            sorted.sort_by_key(|r: &&RrsetRef<'_>| (r.rtype != Rtype::A, r.rtype != Rtype::AAAA, r.rtype));
             &sorted
         };
         for (position, rrset) in rrsets.iter().enumerate() {

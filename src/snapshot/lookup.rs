@@ -6,11 +6,8 @@
 
 use std::cmp::Ordering;
 
-use super::model::{Alias, RecordSet, Rrset, Zone};
+use super::model::{Alias, RecordSet, RrsetRef, Zone};
 use crate::wire::Rtype;
-
-/// Zones up to this size are searched through: those of the configuration need no order.
-const SMALL: usize = 16;
 
 /// How one set differs from another with the same zones and views.
 #[derive(Debug, Default)]
@@ -42,19 +39,20 @@ pub(super) fn diff<'a>(before: &'a RecordSet, after: &'a RecordSet, limit: usize
         if old.soa != new.soa {
             changes.owners.push(new.apex.as_wire());
         }
-        let compare = |a: &Rrset, b: &Rrset| (&a.owner, a.rtype).cmp(&(&b.owner, b.rtype));
-        compare_sorted(&old.rrsets, &new.rrsets, limit, compare, |old, new| {
-            let either = new.or(old)?;
+        for (told, (old, new)) in old.rrsets.diff(&new.rrsets).enumerate() {
+            if told >= limit {
+                return None;
+            }
+            let either = new.as_ref().or(old.as_ref())?;
             if either.rtype == Rtype::DNAME || either.rtype == Rtype::NS {
                 // A cut, perhaps: what lies below changes too.
                 return None;
             }
-            let held = |rrset: Option<&Rrset>| rrset.is_some_and(|rrset| !rrset.rdatas.is_empty());
-            changes.removes |= held(old) && !held(new);
-            changes.adds |= held(new) && !held(old);
+            let held = |rrset: Option<&RrsetRef<'_>>| rrset.is_some_and(|rrset| !rrset.rdatas.is_empty());
+            changes.removes |= held(old.as_ref()) && !held(new.as_ref());
+            changes.adds |= held(new.as_ref()) && !held(old.as_ref());
             changes.owners.push(either.owner.as_wire());
-            Some(())
-        })?;
+        }
     }
     let compare = |a: &Alias, b: &Alias| a.public.cmp(&b.public);
     compare_sorted(&before.aliases, &after.aliases, limit, compare, |old, new| {
@@ -113,23 +111,9 @@ fn compare_sorted<'a, T: PartialEq>(
     }
 }
 
-/// The RRsets of `owner` in a sorted zone, or in any small one.
-pub(super) fn rrsets<'a>(zone: &'a Zone, owner: &[u8]) -> impl Iterator<Item = &'a Rrset> {
-    let all = zone.rrsets.as_slice();
-    let range = if all.len() <= SMALL {
-        all
-    } else {
-        let start = all.partition_point(|rrset| rrset.owner.as_wire() < owner);
-        let behind = all.get(start..).unwrap_or_default();
-        let len = behind.iter().take_while(|rrset| rrset.owner.as_wire() == owner).count();
-        behind.get(..len).unwrap_or_default()
-    };
-    range.iter().filter(move |rrset| rrset.owner.as_wire() == owner)
-}
-
 /// Whether the zone holds records of `owner`.
 pub(super) fn holds(zone: &Zone, owner: &[u8]) -> bool {
-    rrsets(zone, owner).any(|rrset| !rrset.rdatas.is_empty() && rrset.rtype != Rtype::SOA)
+    zone.rrsets.at(owner).any(|rrset| !rrset.rdatas.is_empty() && rrset.rtype != Rtype::SOA)
 }
 
 /// The alias of that public name in a sorted set.

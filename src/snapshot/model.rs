@@ -1,10 +1,21 @@
 //! The record set that a snapshot is built from: what `sync` publishes and
 //! saves. Plain data, already merged; nothing here knows a source.
 
+mod build;
+mod chunk;
+mod rrsets;
+#[cfg(test)]
+mod tests;
+mod view;
+
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::wire::{Name, Rtype};
+pub use build::Builder;
+pub(crate) use build::Part;
+pub use rrsets::{Diff, Iter, Rrsets};
+pub use view::{Rdatas, RrsetRef, WireName};
 
 /// A whole set of local records. Names are folded; RDATA is uncompressed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,6 +28,39 @@ pub struct RecordSet {
     pub own: Vec<Name>,
     /// Clients that get answers of their own; a [`Variant`] names one by its index plus one.
     pub views: Vec<ViewPrefixes>,
+}
+
+impl RecordSet {
+    /// All RRsets, zone by zone.
+    pub fn rrsets(&self) -> impl Iterator<Item = RrsetRef<'_>> {
+        self.zones.iter().flat_map(|zone| &zone.rrsets)
+    }
+
+    /// The RRsets of `owner`.
+    pub fn rrsets_at<'a>(&'a self, owner: &'a Name) -> impl Iterator<Item = RrsetRef<'a>> {
+        self.zones.iter().flat_map(|zone| zone.rrsets.at(owner.as_wire()))
+    }
+
+    /// Whether there is an RRset of `owner` and `rtype`, or an alias where that is CNAME.
+    pub fn holds(&self, owner: &[u8], rtype: Rtype) -> bool {
+        self.zones.iter().any(|zone| zone.rrsets.get(owner, rtype).is_some())
+            || rtype == Rtype::CNAME && self.alias(owner).is_some()
+    }
+
+    /// Shares with `before` what is the same.
+    pub(crate) fn share(&mut self, before: &Self) {
+        for zone in &mut self.zones {
+            if let Some(like) = before.zones.iter().find(|like| like.apex == zone.apex) {
+                zone.rrsets = std::mem::take(&mut zone.rrsets).sharing(&like.rrsets);
+            }
+        }
+    }
+
+    /// The alias at the public name `owner`.
+    pub fn alias(&self, owner: &[u8]) -> Option<&Alias> {
+        let at = self.aliases.binary_search_by(|alias| alias.public.as_wire().cmp(owner)).ok()?;
+        self.aliases.get(at)
+    }
 }
 
 /// The clients of a view.
@@ -38,7 +82,7 @@ pub struct Zone {
     /// What names get that the zone does not hold.
     pub policy: ZonePolicy,
     /// The RRsets, except the SOA. Owners lie at or below the apex.
-    pub rrsets: Vec<Rrset>,
+    pub rrsets: Rrsets,
 }
 
 /// What a name gets that lies in a zone and is not held.

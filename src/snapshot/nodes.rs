@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeSet, HashSet};
 
 use super::index::NameIndex;
-use super::model::{AnswerOptions, RecordSet, Rrset, Soa, Zone, ZonePolicy};
+use super::model::{AnswerOptions, RecordSet, RrsetRef, Rrsets, Soa, Zone, ZonePolicy};
 use super::place::{NodeFlags, Place, Tree, place, private_name};
 use super::table::passed_hash;
 use crate::wire::name::{Labels, parent};
@@ -25,20 +25,20 @@ pub(super) struct Node<'a> {
     pub(super) flags: NodeFlags,
     /// Index of the zone whose SOA denies.
     pub(super) zone: u32,
-    pub(super) rrsets: Rrsets<'a>,
+    pub(super) rrsets: NodeRrsets<'a>,
     pub(super) alias: Option<&'a Name>,
 }
 
 /// The RRsets of one name: nearly always one, so that one costs no allocation.
 #[derive(Debug, Default)]
-pub(super) struct Rrsets<'a> {
-    first: Option<&'a Rrset>,
+pub(super) struct NodeRrsets<'a> {
+    first: Option<RrsetRef<'a>>,
     #[expect(clippy::box_collection, reason = "a pointer in every node instead of three words")]
-    more: Option<Box<Vec<&'a Rrset>>>,
+    more: Option<Box<Vec<RrsetRef<'a>>>>,
 }
 
-impl<'a> Rrsets<'a> {
-    fn push(&mut self, rrset: &'a Rrset) {
+impl<'a> NodeRrsets<'a> {
+    fn push(&mut self, rrset: RrsetRef<'a>) {
         if self.first.is_none() {
             self.first = Some(rrset);
         } else {
@@ -46,11 +46,11 @@ impl<'a> Rrsets<'a> {
         }
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &'a Rrset> {
-        self.first.into_iter().chain(self.more.iter().flat_map(|more| more.iter().copied()))
+    pub(super) fn iter(&self) -> impl Iterator<Item = &RrsetRef<'a>> {
+        self.first.iter().chain(self.more.iter().flat_map(|more| more.iter()))
     }
 
-    pub(super) fn get(&self, rtype: Rtype) -> Option<&'a Rrset> {
+    pub(super) fn get(&self, rtype: Rtype) -> Option<&RrsetRef<'a>> {
         self.iter().find(|rrset| rrset.rtype == rtype)
     }
 }
@@ -81,7 +81,12 @@ pub(super) fn implied_zones(set: &RecordSet, options: &AnswerOptions) -> Vec<Zon
         let is_wanted = set.own.iter().any(|name| is_below(name, suffix))
             || set.aliases.iter().any(|alias| is_below(&alias.target, &apex));
         if is_wanted && !set.zones.iter().any(|zone| zone.apex == apex) {
-            zones.push(Zone { apex, soa: Soa::azure(), policy: ZonePolicy::FallThrough, rrsets: Vec::new() });
+            zones.push(Zone {
+                apex,
+                soa: Soa::azure(),
+                policy: ZonePolicy::FallThrough,
+                rrsets: Rrsets::default(),
+            });
         }
     }
     zones
@@ -139,7 +144,7 @@ impl<'a> Nodes<'a> {
         let list = &self.list;
         let index = self.index.find_or_insert(name, next, |at| list[at as usize].name);
         if index == next {
-            let (flags, rrsets) = (NodeFlags::default(), Rrsets::default());
+            let (flags, rrsets) = (NodeFlags::default(), NodeRrsets::default());
             self.list.push(Node { name, flags, zone: u32::MAX, rrsets, alias: None });
         }
         (&mut self.list[index as usize], index)
@@ -155,7 +160,7 @@ impl<'a> Nodes<'a> {
         let cuts = cuts(zone);
         self.has_cuts |= !cuts.is_empty();
         for rrset in &zone.rrsets {
-            if !rrset.rdatas.is_empty() && !is_occluded(rrset, &cuts) {
+            if !rrset.rdatas.is_empty() && !is_occluded(&rrset, &cuts) {
                 self.add_rrset(rrset, zone, index);
             }
         }
@@ -176,15 +181,15 @@ impl<'a> Nodes<'a> {
         index
     }
 
-    fn add_rrset(&mut self, rrset: &'a Rrset, zone: &'a Zone, zone_index: u32) {
-        let owner = rrset.owner.as_wire();
-        if self.hold(rrset, zone, zone_index) && rrset.owner != zone.apex {
-            self.add_ancestors(rrset.owner.is_wildcard(), owner, zone, zone_index);
+    fn add_rrset(&mut self, rrset: RrsetRef<'a>, zone: &'a Zone, zone_index: u32) {
+        let owner = rrset.owner;
+        if self.hold(rrset, zone, zone_index) && owner != zone.apex {
+            self.add_ancestors(owner.is_wildcard(), owner.as_wire(), zone, zone_index);
         }
     }
 
     /// Adds an RRset to its owner alone; whether it counts.
-    pub(super) fn hold(&mut self, rrset: &'a Rrset, zone: &'a Zone, zone_index: u32) -> bool {
+    pub(super) fn hold(&mut self, rrset: RrsetRef<'a>, zone: &'a Zone, zone_index: u32) -> bool {
         let owner = rrset.owner.as_wire();
         let is_apex = rrset.owner == zone.apex;
         let (node, _) = self.entry(owner);
@@ -194,8 +199,7 @@ impl<'a> Nodes<'a> {
             return false;
         }
         node.zone = zone_index;
-        node.rrsets.push(rrset);
-        let varies = !rrset.variants.is_empty();
+        let varies = rrset.is_varied();
         node.flags.0 = node.flags.0 & !NodeFlags::EMPTY | NodeFlags::HELD | NodeFlags::IN_ZONE;
         if rrset.rtype == Rtype::NS && !is_apex {
             node.flags.0 |= NodeFlags::DELEGATION;
@@ -203,6 +207,7 @@ impl<'a> Nodes<'a> {
         if rrset.rtype == Rtype::DNAME {
             node.flags.0 |= NodeFlags::DNAME;
         }
+        node.rrsets.push(rrset);
         self.has_variants |= varies;
         true
     }
@@ -261,8 +266,8 @@ impl<'a> Nodes<'a> {
         let mut views = BTreeSet::new();
         if self.has_variants {
             let pass = &mut |passed| {
-                let variants = self.node(passed).rrsets.iter().flat_map(|rrset| &rrset.variants);
-                views.extend(variants.map(|variant| variant.view).filter(|view| *view != 0));
+                let variants = self.node(passed).rrsets.iter().flat_map(RrsetRef::variants);
+                views.extend(variants.map(|(view, _)| view).filter(|view| *view != 0));
             };
             self.walk(start, 0, Vec::new(), &mut Vec::new(), pass);
         }
@@ -325,9 +330,7 @@ impl<'a> Nodes<'a> {
             let found = self.node(node);
             let target = match (found.alias, found.rrsets.get(Rtype::CNAME)) {
                 (Some(target), _) => (target.as_wire(), None),
-                (None, Some(rrset)) => {
-                    (rrset.rdatas_in(view).first().map_or(&[0][..], |rdata| rdata), Some(rrset.ttl))
-                }
+                (None, Some(rrset)) => (rrset.rdatas_in(view).next().unwrap_or(&[0]), Some(rrset.ttl)),
                 (None, None) if found.flags.any(NodeFlags::DELEGATION) && !steps.is_empty() => {
                     return Chain { steps, end: End::Leads };
                 }
@@ -370,7 +373,7 @@ impl<'a> Nodes<'a> {
         let node = self.node(dname);
         let rrset = node.rrsets.get(Rtype::DNAME)?;
         let mut target = at.get(..at.len().checked_sub(node.name.len())?)?.to_vec();
-        target.extend_from_slice(rrset.rdatas_in(view).first()?);
+        target.extend_from_slice(rrset.rdatas_in(view).next()?);
         Name::from_wire(&target).ok()?;
         let owner = Cow::Owned(at.to_vec());
         Some(Step { owner, ttl: Some(rrset.ttl), target: Cow::Owned(target), dname: Some(dname) })
@@ -459,13 +462,14 @@ pub(super) enum End<'a> {
 
 /// Owners below which a zone's own data ends: zone cuts and DNAMEs.
 fn cuts(zone: &Zone) -> HashSet<&[u8]> {
-    let is_cut =
-        |rrset: &&Rrset| rrset.rtype == Rtype::DNAME || rrset.rtype == Rtype::NS && rrset.owner != zone.apex;
+    let is_cut = |rrset: &RrsetRef<'_>| {
+        rrset.rtype == Rtype::DNAME || rrset.rtype == Rtype::NS && rrset.owner != zone.apex
+    };
     zone.rrsets.iter().filter(is_cut).map(|rrset| rrset.owner.as_wire()).collect()
 }
 
 /// Whether `rrset` is hidden by a cut above it, or is glue at the cut.
-fn is_occluded(rrset: &Rrset, cuts: &HashSet<&[u8]>) -> bool {
+fn is_occluded(rrset: &RrsetRef<'_>, cuts: &HashSet<&[u8]>) -> bool {
     if cuts.is_empty() {
         return false;
     }

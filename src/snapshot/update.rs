@@ -94,7 +94,7 @@ pub(super) fn update(
     if shards.len() > limit && shards.len() > table.shard_count() / 8 {
         return None;
     }
-    let names = source.closure(shards.values().flatten())?;
+    let names = source.closure(shards.values().flatten().map(|name| &**name))?;
     let nodes = source.nodes(&names)?;
     let serial = generation as u32;
     let mut compiler = Compiler::new(&nodes, options.flat, serial);
@@ -222,7 +222,9 @@ impl<'a> Source<'a> {
             return;
         }
         let mut lens = [false; 256];
-        below.keys().for_each(|name| lens[name.len()] = true);
+        for name in below.keys() {
+            lens[name.len()] = true;
+        }
         for (number, zone) in (0u32..).zip(&self.zones) {
             let apex = zone.apex.as_wire().len();
             for rrset in zone.rrsets.iter().filter(|r| !r.rdatas.is_empty() && r.rtype != Rtype::SOA) {
@@ -256,12 +258,12 @@ impl<'a> Source<'a> {
     }
 
     /// `names` and all others that decide where their chains lead.
-    fn closure<'n>(&self, names: impl Iterator<Item = &'n Box<[u8]>>) -> Option<Vec<Box<[u8]>>> {
+    fn closure<'n>(&self, names: impl Iterator<Item = &'n [u8]>) -> Option<Vec<Box<[u8]>>> {
         let mut known: HashSet<Box<[u8]>> = HashSet::new();
         let mut list: Vec<Box<[u8]>> = Vec::new();
         for name in names {
-            if known.insert(name.clone()) {
-                list.push(name.clone());
+            if known.insert(name.into()) {
+                list.push(name.into());
             }
         }
         let mut next = 0;
@@ -299,11 +301,12 @@ impl<'a> Source<'a> {
         let alias = lookup::alias(self.set, name).map(|alias| alias.target.as_wire().to_vec());
         let mut targets: Vec<Vec<u8>> = alias.into_iter().collect();
         for (_, zone) in self.zones_of(name) {
-            for rrset in lookup::rrsets(zone, name).filter(|rrset| rrset.rtype == Rtype::CNAME) {
-                let variants = rrset.variants.iter().map(|variant| &variant.rdatas);
-                let firsts =
-                    std::iter::once(&rrset.rdatas).chain(variants).filter_map(|rdatas| rdatas.first());
-                targets.extend(firsts.map(|rdata| rdata.to_vec()));
+            for rrset in zone.rrsets.at(name).filter(|rrset| rrset.rtype == Rtype::CNAME) {
+                let variants = rrset.variants().map(|(_, rdatas)| rdatas);
+                let firsts = std::iter::once(rrset.rdatas.clone())
+                    .chain(variants)
+                    .filter_map(|mut rdatas| rdatas.next());
+                targets.extend(firsts.map(<[u8]>::to_vec));
             }
         }
         targets
@@ -311,10 +314,7 @@ impl<'a> Source<'a> {
 
     /// The nodes of `names` as a whole build makes them, and all apexes and
     /// suffixes; `None` where that cannot be told.
-    fn nodes(&self, names: &'a [Box<[u8]>]) -> Option<Nodes<'a>>
-    where
-        Self: 'a,
-    {
+    fn nodes(&self, names: &'a [Box<[u8]>]) -> Option<Nodes<'a>> {
         let mut nodes =
             Nodes::empty(names.len() + self.zones.len() + self.options.suffixes.len(), self.options);
         nodes.has_variants = self.previous.has_variants;
@@ -349,7 +349,7 @@ impl<'a> Source<'a> {
     fn load(&self, name: &'a [u8], nodes: &mut Nodes<'a>) -> Option<()> {
         let mut is_held = false;
         for (number, zone) in self.zones_of(name) {
-            for rrset in lookup::rrsets(zone, name).filter(|rrset| !rrset.rdatas.is_empty()) {
+            for rrset in zone.rrsets.at(name).filter(|rrset| !rrset.rdatas.is_empty()) {
                 is_held |= nodes.hold(rrset, zone, number);
             }
             if lookup::holds(zone, &[b"\x01*", name].concat()) {
@@ -359,16 +359,15 @@ impl<'a> Source<'a> {
         if is_held || self.is_apex(name) {
             return Some(());
         }
-        let zone = match self.below.get(name) {
-            Some(below) => *below,
-            None => {
-                let before = self.previous.table.find(name);
-                match before.map(|entry| (entry.flags(), entry.zone() as u32)) {
-                    Some((flags, zone)) if flags.any(NodeFlags::EMPTY) => Some(zone),
-                    // An alias at a name that others below it make exist.
-                    Some((flags, _)) if flags.any(NodeFlags::IN_ZONE) => return None,
-                    _ => None,
-                }
+        let zone = if let Some(below) = self.below.get(name) {
+            *below
+        } else {
+            let before = self.previous.table.find(name);
+            match before.map(|entry| (entry.flags(), entry.zone() as u32)) {
+                Some((flags, zone)) if flags.any(NodeFlags::EMPTY) => Some(zone),
+                // An alias at a name that others below it make exist.
+                Some((flags, _)) if flags.any(NodeFlags::IN_ZONE) => return None,
+                _ => None,
             }
         };
         if let Some(zone) = zone {
@@ -407,7 +406,8 @@ mod tests {
         }
         rrsets.sort_by(|a, b| (&a.owner, a.rtype).cmp(&(&b.owner, b.rtype)));
         let apex = name("azurecr.io");
-        let zones = vec![Zone { apex, soa: Soa::azure(), policy: ZonePolicy::FallThrough, rrsets }];
+        let zones =
+            vec![Zone { apex, soa: Soa::azure(), policy: ZonePolicy::FallThrough, rrsets: rrsets.into() }];
         let suffixes = vec![name("azurecr.io")];
         let options =
             AnswerOptions { flat: false, forward_own_missing: false, suffixes, special: Vec::new() };
@@ -428,8 +428,10 @@ mod tests {
         let snapshot = Snapshot::build(&before, &options, 1);
         let mut after = before.clone();
         let changed = name("reg77.privatelink.azurecr.io");
-        let rrset = after.zones[0].rrsets.iter_mut().find(|rrset| rrset.owner == changed).unwrap();
-        rrset.rdatas = vec![[10, 9, 9, 9].into()];
+        after.zones[0].rrsets.edit(|rrsets| {
+            let rrset = rrsets.iter_mut().find(|rrset| rrset.owner == changed).unwrap();
+            rrset.rdatas = vec![[10, 9, 9, 9].into()];
+        });
         let updated = Snapshot::update(&snapshot, &before, &after, &options, 2).unwrap();
         // The name, the name whose CNAME leads there, the apex with its serial.
         let fresh = snapshot.table.unshared(&updated.table);

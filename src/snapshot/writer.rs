@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use super::model::Rrset;
+use super::model::RrsetRef;
 use crate::wire::name::parent;
 use crate::wire::{FoldedName, HEADER_LEN, Rtype};
 
@@ -136,7 +136,7 @@ impl Writer {
     }
 
     /// Writes the records of `rrset` under `owner`, as many as one message holds.
-    pub(super) fn rrset(&mut self, owner: &[u8], rrset: &Rrset, view: u8) -> u16 {
+    pub(super) fn rrset(&mut self, owner: &[u8], rrset: &RrsetRef<'_>, view: u8) -> u16 {
         let mut count = 0;
         for rdata in rrset.rdatas_in(view) {
             if self.bytes.len() - self.start + owner.len() + 10 + rdata.len() > MAX_BODY {

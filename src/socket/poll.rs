@@ -33,7 +33,7 @@ impl Poller {
     }
 
     fn add_for(&self, events: c_int, fd: &impl AsFd, token: u64) -> io::Result<()> {
-        let mut event = libc::epoll_event { events: events as u32, u64: token };
+        let mut event = libc::epoll_event { events: events.cast_unsigned(), u64: token };
         // SAFETY: both descriptors are open (borrowed here), the event is valid.
         let result = unsafe {
             libc::epoll_ctl(

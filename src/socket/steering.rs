@@ -13,7 +13,7 @@ use std::os::fd::AsRawFd;
 use super::udp::UdpSocket;
 
 /// Where BPF programs for sockets read the number of the core: `SKF_AD_OFF + SKF_AD_CPU`.
-const CORE: u32 = (libc::SKF_AD_OFF + libc::SKF_AD_CPU) as u32;
+const CORE: u32 = (libc::SKF_AD_OFF + libc::SKF_AD_CPU).cast_unsigned();
 
 // The instructions of classic BPF (linux/filter.h) that are used here.
 const LOAD: u16 = 0x20; // BPF_LD | BPF_W | BPF_ABS

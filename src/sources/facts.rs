@@ -5,10 +5,12 @@
 //! that fails after a restart still counts with what it said last.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use super::records::RecordsFact;
 use crate::snapshot::model::{Soa, ZonePolicy};
 use crate::wire::{Name, Rtype};
 
@@ -36,6 +38,43 @@ pub struct Listing {
     pub read_at: u64,
     /// What it says.
     pub facts: Vec<Fact>,
+}
+
+impl Listing {
+    /// How many things it says.
+    pub fn count(&self) -> usize {
+        let count = |fact: &Fact| match &fact.what {
+            What::Records(records) => records.rrsets.len(),
+            _ => 1,
+        };
+        self.facts.iter().map(count).sum()
+    }
+
+    /// Its records, if it is a zone file's.
+    pub fn records(&self) -> Option<&Arc<RecordsFact>> {
+        self.facts.iter().find_map(|fact| match &fact.what {
+            What::Records(records) => Some(records),
+            _ => None,
+        })
+    }
+
+    /// Its records, to be changed.
+    pub(crate) fn records_mut(&mut self) -> Option<&mut Arc<RecordsFact>> {
+        self.facts.iter_mut().find_map(|fact| match &mut fact.what {
+            What::Records(records) => Some(records),
+            _ => None,
+        })
+    }
+
+    /// The same with a fact for each record.
+    #[must_use]
+    pub fn spread(&self) -> Self {
+        let spread = |fact: &Fact| match &fact.what {
+            What::Records(records) => records.facts().collect(),
+            _ => vec![fact.clone()],
+        };
+        Self { facts: self.facts.iter().flat_map(spread).collect(), id: self.id.clone(), ..*self }
+    }
 }
 
 /// The kinds of sources.
@@ -83,6 +122,8 @@ pub enum What {
     ZoneGroup(ZoneGroupFact),
     /// A subnet with its prefixes.
     Subnet(SubnetFact),
+    /// All RRsets of a zone file.
+    Records(Arc<RecordsFact>),
 }
 
 /// An RRset. Owner and zone as the source has them; no public alias is implied.

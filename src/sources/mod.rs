@@ -8,6 +8,7 @@ pub mod az_json;
 pub mod azure;
 pub mod error;
 pub mod facts;
+pub mod records;
 pub mod registry_name;
 mod resource;
 pub mod static_records;

@@ -182,7 +182,8 @@ impl Sync {
         memory.own.retain(|name| !decision.forgotten.contains(name));
         let mut merged = merge(&listings, &self.policy, &memory, &self.routes.get());
         let forgotten = self.forget(decision.forgotten, &mut merged);
-        let set = std::mem::take(&mut merged.set);
+        let mut set = std::mem::take(&mut merged.set);
+        set.share(&self.current.set);
         let wanted = set.clone();
         let verdict = self.judge(trigger, &round, set, &merged, &decision.accepted, &forgotten);
         self.merge_findings = std::mem::take(&mut merged.findings);
@@ -240,10 +241,10 @@ impl Sync {
         if wanted.is_empty() {
             return wanted;
         }
-        let rrsets = merged.set.zones.iter().flat_map(|zone| &zone.rrsets).map(|rrset| &rrset.owner);
-        let owners = rrsets.chain(merged.set.aliases.iter().map(|alias| &alias.public));
+        let rrsets = merged.set.rrsets().map(|rrset| rrset.owner.to_name());
+        let owners = rrsets.chain(merged.set.aliases.iter().map(|alias| alias.public.clone()));
         let shown: BTreeSet<Name> =
-            owners.filter_map(|owner| guard::login(owner, &self.policy.suffixes)).collect();
+            owners.filter_map(|owner| guard::login(&owner, &self.policy.suffixes)).collect();
         let (stay, forgotten): (BTreeSet<Name>, BTreeSet<Name>) =
             wanted.into_iter().partition(|login| shown.contains(login) || merged.memory.own.contains(login));
         merged.memory.own.extend(stay.into_iter().filter(|login| self.memory.own.contains(login)));

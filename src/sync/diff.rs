@@ -1,9 +1,9 @@
 //! The difference between two record sets, for people.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::guard::{ENOUGH_READINGS, Hold, Waits};
-use crate::snapshot::model::{RecordSet, Variant};
+use super::guard::{ENOUGH_READINGS, Hold, Key, Waits};
+use crate::snapshot::model::{Alias, RecordSet, RrsetRef, Rrsets, Variant};
 use crate::wire::{Name, Rtype};
 
 /// One RRset or public alias that differs.
@@ -72,19 +72,60 @@ pub struct Reasons<'a> {
 
 /// What differs, by owner name and type.
 pub fn changes(served: &RecordSet, wanted: &RecordSet, reasons: &Reasons<'_>) -> Vec<Change> {
-    let (old, new) = (index(served), index(wanted));
-    let keys = old.keys().chain(new.keys().filter(|key| !old.contains_key(*key)));
+    let (mut old, mut new) = (BTreeMap::new(), BTreeMap::new());
+    for (was, is) in differences(served, wanted) {
+        was.map(|(key, data)| old.insert(key, data));
+        is.map(|(key, data)| new.insert(key, data));
+    }
+    let keys: BTreeSet<Key> = old.keys().chain(new.keys()).cloned().collect();
     let mut changes = Vec::new();
     for key in keys {
-        let (was, is) = (old.get(key), new.get(key));
-        if was != is {
-            let (why, since) = reasons.of(key.0, key.1);
-            let (old, new) = (was.cloned(), is.cloned());
-            changes.push(Change { owner: key.0.clone(), rtype: key.1, old, new, why, since });
+        // What moved from one zone into another is the same to clients.
+        let (old, new) = (old.remove(&key), new.remove(&key));
+        if old != new {
+            let (why, since) = reasons.of(&key.0, key.1);
+            changes.push(Change { owner: key.0, rtype: key.1, old, new, why, since });
         }
     }
-    changes.sort_by(|a, b| (&a.owner, a.rtype).cmp(&(&b.owner, b.rtype)));
     changes
+}
+
+/// One side of what differs.
+type Side = Option<(Key, Data)>;
+
+/// What differs by zone, and among the aliases.
+fn differences(served: &RecordSet, wanted: &RecordSet) -> Vec<(Side, Side)> {
+    let apexes: BTreeSet<&Name> = served.zones.iter().chain(&wanted.zones).map(|zone| &zone.apex).collect();
+    let none = Rrsets::default();
+    let mut found = Vec::new();
+    for apex in apexes {
+        let rrsets = |set: &RecordSet| -> Vec<Rrsets> {
+            set.zones.iter().filter(|zone| zone.apex == *apex).map(|zone| zone.rrsets.clone()).collect()
+        };
+        let (old, new) = (rrsets(served), rrsets(wanted));
+        for at in 0..old.len().max(new.len()) {
+            let (old, new) = (old.get(at).unwrap_or(&none), new.get(at).unwrap_or(&none));
+            found.extend(
+                old.diff(new).map(|(was, is)| (was.as_ref().map(of_rrset), is.as_ref().map(of_rrset))),
+            );
+        }
+    }
+    if served.aliases != wanted.aliases {
+        found.extend(served.aliases.iter().map(|alias| (Some(of_alias(alias)), None)));
+        found.extend(wanted.aliases.iter().map(|alias| (None, Some(of_alias(alias)))));
+    }
+    found
+}
+
+fn of_rrset(rrset: &RrsetRef<'_>) -> (Key, Data) {
+    let rrset = rrset.to_rrset();
+    let data = Data { ttl: rrset.ttl, rdatas: rrset.rdatas, variants: rrset.variants };
+    ((rrset.owner, rrset.rtype), data)
+}
+
+fn of_alias(alias: &Alias) -> (Key, Data) {
+    let target = vec![alias.target.as_wire().into()];
+    ((alias.public.clone(), Rtype::CNAME), Data { ttl: 0, rdatas: target, variants: Vec::new() })
 }
 
 impl Reasons<'_> {
@@ -105,16 +146,4 @@ impl Reasons<'_> {
         };
         (why, wait.first_seen)
     }
-}
-
-fn index(set: &RecordSet) -> BTreeMap<(&Name, Rtype), Data> {
-    let rrsets = set.zones.iter().flat_map(|zone| &zone.rrsets).map(|rrset| {
-        let data = Data { ttl: rrset.ttl, rdatas: rrset.rdatas.clone(), variants: rrset.variants.clone() };
-        ((&rrset.owner, rrset.rtype), data)
-    });
-    let aliases = set.aliases.iter().map(|alias| {
-        let target = vec![alias.target.as_wire().into()];
-        ((&alias.public, Rtype::CNAME), Data { ttl: 0, rdatas: target, variants: Vec::new() })
-    });
-    rrsets.chain(aliases).collect()
 }

@@ -20,7 +20,7 @@ mod wait;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::snapshot::model::{RecordSet, Rrset};
+use crate::snapshot::model::{RecordSet, Rrsets};
 use crate::sources::facts::ListingId;
 use crate::sync::provenance::{Provenance, Rank, Sighting};
 use crate::wire::{Name, Rtype};
@@ -48,9 +48,9 @@ pub struct Side<'a> {
     pub provenance: &'a Provenance,
 }
 
-impl<'a> Side<'a> {
-    fn winner(&self, key: &Key) -> Option<&'a Sighting> {
-        self.provenance.entry(&key.0, key.1)?.winner.as_ref()
+impl Side<'_> {
+    fn winner(&self, key: &Key) -> Option<Sighting> {
+        self.provenance.entry(&key.0, key.1)?.winner
     }
 
     fn rank(&self, key: &Key) -> Option<Rank> {
@@ -133,8 +133,7 @@ pub fn judge(
     rules: &Rules,
     circumstances: &Circumstances<'_>,
 ) -> Verdict {
-    let before = keys(published.set);
-    let losses = losses(&published, &before, &proposed, provenance);
+    let losses = losses(&published, &proposed, provenance);
     let mut staying: BTreeMap<Key, Wait> = BTreeMap::new();
     let mut trusted: BTreeSet<Key> = BTreeSet::new();
     for (key, loss) in &losses {
@@ -147,7 +146,7 @@ pub fn judge(
         if meant && !circumstances.blocked {
             continue;
         }
-        let listing = published.winner(key).and_then(|winner| published.provenance.listing(winner));
+        let listing = published.winner(key).and_then(|winner| published.provenance.listing(&winner));
         let id = listing.map(|listing| &listing.id);
         let mut wait = known.cloned().unwrap_or(Wait {
             since: circumstances.now,
@@ -176,7 +175,7 @@ pub fn judge(
         .filter(|(key, loss)| **loss != Loss::Unseen && trusted.contains(*key))
         .map(|(key, _)| key)
         .collect();
-    for (key, why) in hold::suspicious(&before, &gone, &judged, rules, circumstances) {
+    for (key, why) in hold::suspicious(published.set, &gone, &judged, rules, circumstances) {
         if let Some(wait) = staying.get_mut(&key) {
             wait.held.get_or_insert(why);
         }
@@ -207,44 +206,56 @@ enum Loss {
 
 /// What an endpoint vouched for and nothing of its rank does any more, and
 /// what is gone altogether.
-fn losses(
-    published: &Side<'_>,
-    before: &BTreeSet<(&Name, Rtype)>,
-    proposed: &RecordSet,
-    provenance: &Provenance,
-) -> BTreeMap<Key, Loss> {
-    let after = keys(proposed);
-    let gone = before.difference(&after).map(|(name, rtype)| (((*name).clone(), *rtype), Loss::Gone));
-    let mut losses: BTreeMap<Key, Loss> = gone.collect();
+fn losses(published: &Side<'_>, proposed: &RecordSet, provenance: &Provenance) -> BTreeMap<Key, Loss> {
+    let mut losses: BTreeMap<Key, Loss> =
+        gone(published.set, proposed).into_iter().map(|key| (key, Loss::Gone)).collect();
     let endpoint = |rank: Rank| matches!(rank, Rank::Interface | Rank::CustomDns);
-    let mut rrsets: Option<(Index<'_>, Index<'_>)> = None;
     for entry in &published.provenance.entries {
         let (owner, rtype) = (&entry.owner, entry.rtype);
         let was = entry.winner.as_ref().is_some_and(|winner| endpoint(winner.rank));
-        if !was || !before.contains(&(owner, rtype)) || !after.contains(&(owner, rtype)) {
+        let held = |set: &RecordSet| set.holds(owner.as_wire(), rtype);
+        if !was || !held(published.set) || !held(proposed) {
             continue;
         }
-        let offered = provenance.entry(owner, rtype).and_then(|entry| entry.winner.as_ref());
+        let offered = provenance.entry(owner, rtype).and_then(|entry| entry.winner);
         if offered.is_some_and(|winner| winner.rank == Rank::Zone) {
-            let (old, new) = rrsets.get_or_insert_with(|| (index(published.set), index(proposed)));
-            let data = |index: &Index<'_>| index.get(&(owner, rtype)).map(|rrset| rrset.rdatas.clone());
-            let same = data(old).is_some_and(|old| Some(old) == data(new));
+            let data = |set: &RecordSet| {
+                set.zones
+                    .iter()
+                    .find_map(|zone| zone.rrsets.get(owner.as_wire(), rtype))
+                    .map(|r| r.rdatas.to_vec())
+            };
+            let same = data(published.set).is_some_and(|old| Some(old) == data(proposed));
             losses.insert((owner.clone(), rtype), if same { Loss::Unseen } else { Loss::Changed });
         }
     }
     losses
 }
 
-type Index<'a> = BTreeMap<(&'a Name, Rtype), &'a Rrset>;
-
-fn index(set: &RecordSet) -> Index<'_> {
-    let rrsets = set.zones.iter().flat_map(|zone| &zone.rrsets);
-    rrsets.map(|rrset| ((&rrset.owner, rrset.rtype), rrset)).collect()
+/// What `proposed` lacks of `published`.
+fn gone(published: &RecordSet, proposed: &RecordSet) -> Vec<Key> {
+    let none = Rrsets::default();
+    let mut gone = Vec::new();
+    for zone in &published.zones {
+        let like = proposed.zones.iter().find(|other| other.apex == zone.apex);
+        for (was, is) in zone.rrsets.diff(like.map_or(&none, |like| &like.rrsets)) {
+            // It may have moved into another zone, or an alias stands there now.
+            if let (Some(was), None) = (was, is)
+                && !proposed.holds(was.owner.as_wire(), was.rtype)
+            {
+                gone.push((was.owner.to_name(), was.rtype));
+            }
+        }
+    }
+    let aliases = published.aliases.iter().map(|alias| (&alias.public, Rtype::CNAME));
+    let lost = aliases.filter(|(public, cname)| !proposed.holds(public.as_wire(), *cname));
+    gone.extend(lost.map(|(public, cname)| (public.clone(), cname)));
+    gone
 }
 
-fn keys(set: &RecordSet) -> BTreeSet<(&Name, Rtype)> {
-    let rrsets = set.zones.iter().flat_map(|zone| &zone.rrsets).map(|rrset| (&rrset.owner, rrset.rtype));
-    rrsets.chain(set.aliases.iter().map(|alias| (&alias.public, Rtype::CNAME))).collect()
+/// How many RRsets and aliases there are.
+fn size(set: &RecordSet) -> usize {
+    set.zones.iter().map(|zone| zone.rrsets.len()).sum::<usize>() + set.aliases.len()
 }
 
 /// An alias that stays needs something to lead to.
@@ -261,11 +272,12 @@ fn keep_targets(
         return;
     }
     let leads = |rtype: Rtype| matches!(rtype, Rtype::A | Rtype::AAAA | Rtype::CNAME);
-    let offered: BTreeSet<&Name> =
-        keys(proposed).into_iter().filter(|key| leads(key.1)).map(|key| key.0).collect();
+    let offered = |name: &Name| {
+        proposed.rrsets_at(name).any(|rrset| leads(rrset.rtype)) || proposed.alias(name.as_wire()).is_some()
+    };
     for alias in aliases {
         let stays = |rtype: Rtype| staying.contains_key(&(alias.target.clone(), rtype));
-        if offered.contains(&alias.target) || [Rtype::A, Rtype::AAAA, Rtype::CNAME].into_iter().any(stays) {
+        if offered(&alias.target) || [Rtype::A, Rtype::AAAA, Rtype::CNAME].into_iter().any(stays) {
             continue;
         }
         let Some(wait) = staying.get(&(alias.public.clone(), Rtype::CNAME)).cloned() else { continue };
@@ -289,7 +301,7 @@ fn assemble(
     let ranks = keep::Ranks {
         old: &|key| published.rank(key).unwrap_or(Rank::Zone),
         new: &|owner, rtype| {
-            let winner = provenance.entry(owner, rtype).and_then(|entry| entry.winner.as_ref());
+            let winner = provenance.entry(owner, rtype).and_then(|entry| entry.winner);
             winner.map_or(Rank::Zone, |winner| winner.rank)
         },
     };

@@ -106,7 +106,7 @@ impl Sync {
     fn roll_back(&mut self, generation: u64) -> Result<Outcome, String> {
         let directory = self.store.path().to_owned();
         let (_, mut set) = persist::load_set(&directory, generation).map_err(|problem| chain(&problem))?;
-        let facts = persist::load_facts(&directory, generation).unwrap_or_default();
+        let facts = persist::load_facts(&directory, generation, &set).unwrap_or_default();
         // What is ours since then stays ours.
         let own: BTreeSet<Name> = set.own.iter().chain(&self.current.set.own).cloned().collect();
         set.own = own.into_iter().collect();
@@ -186,7 +186,7 @@ impl Sync {
             return BTreeSet::new();
         }
         let set = &self.current.set;
-        let rrsets = set.zones.iter().flat_map(|zone| &zone.rrsets).map(|r| (r.owner.clone(), r.rtype));
+        let rrsets = set.rrsets().map(|r| (r.owner.to_name(), r.rtype));
         let aliases = set.aliases.iter().map(|alias| (alias.public.clone(), crate::wire::Rtype::CNAME));
         for key in rrsets.chain(aliases) {
             if let Some(stays) = login(&key.0, suffixes).and_then(|login| left.get_mut(&login)) {

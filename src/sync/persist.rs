@@ -17,6 +17,7 @@
 
 mod directory;
 mod history;
+mod pack;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -44,7 +45,7 @@ const SET_MAGIC: &str = "hubdns record set";
 /// The first line of a file of facts.
 const FACTS_MAGIC: &str = "hubdns facts";
 /// The version of both files.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 /// Longest header line that is believed, bytes.
 const MAX_HEADER: usize = 4096;
 const PREFIX: &str = "generation-";
@@ -168,7 +169,7 @@ pub struct Loaded {
 pub fn load(directory: &Path) -> Loaded {
     let mut loaded = newest(directory);
     if let Some(saved) = &mut loaded.saved {
-        let facts = load_facts(directory, saved.header.generation);
+        let facts = load_facts(directory, saved.header.generation, &saved.set);
         saved.facts = facts.map_err(|problem| loaded.problems.push(problem)).ok();
     }
     loaded
@@ -223,9 +224,19 @@ pub fn load_set(directory: &Path, generation: u64) -> Result<(Header, RecordSet)
     load_file(&set_path(directory, generation), SET_MAGIC, generation)
 }
 
-/// The facts that were saved beside the set of `generation`.
-pub fn load_facts(directory: &Path, generation: u64) -> Result<Facts, PersistError> {
-    load_file(&facts_path(directory, generation), FACTS_MAGIC, generation).map(|(_, facts)| facts)
+/// The facts that were saved beside `set`, the one of `generation`.
+pub fn load_facts(directory: &Path, generation: u64, set: &RecordSet) -> Result<Facts, PersistError> {
+    let path = facts_path(directory, generation);
+    let (_, packed) = load_file::<pack::Packed>(&path, FACTS_MAGIC, generation)?;
+    let reason = "it was saved beside another set".to_owned();
+    packed.into_facts(set).ok_or(PersistError::Corrupt { path, reason })
+}
+
+/// The rollback that was in force when the facts of `generation` were saved,
+/// whatever became of the set beside them.
+pub(super) fn load_pin(directory: &Path, generation: u64) -> Option<Pin> {
+    let path = facts_path(directory, generation);
+    load_file::<pack::Packed>(&path, FACTS_MAGIC, generation).ok()?.1.pin()
 }
 
 fn load_file<T: DeserializeOwned>(
@@ -261,8 +272,12 @@ fn load_file<T: DeserializeOwned>(
 }
 
 fn digest(bytes: &[u8]) -> String {
+    hexadecimal(&Sha256::digest(bytes))
+}
+
+fn hexadecimal(digest: &[u8]) -> String {
     use std::fmt::Write as _;
-    Sha256::digest(bytes).iter().fold(String::with_capacity(64), |mut text, byte| {
+    digest.iter().fold(String::with_capacity(64), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
         text
     })

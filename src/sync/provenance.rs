@@ -3,12 +3,15 @@
 //! Kept beside the record set and not in it: the set is what is answered and
 //! compared, and a new time of reading is no change of it.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::sources::facts::{Listing, ListingId, SourceKind};
+use crate::sources::records::RecordsFact;
 use crate::wire::{Name, Rtype};
 
 /// The origins of a whole record set.
@@ -19,6 +22,19 @@ pub struct Provenance {
     /// What is known of each owner name and type, in that order. Public
     /// aliases stand among them as CNAME.
     pub entries: Vec<Entry>,
+    /// Zone files whose records stand as they are: of owners that have no
+    /// entry they tell what is known.
+    pub passed: Vec<Passed>,
+}
+
+/// A zone file whose records nobody contests but those that have entries.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Passed {
+    /// Index into [`Provenance::listings`].
+    pub listing: u32,
+    /// The records of that listing; saved with it.
+    #[serde(skip)]
+    pub records: Arc<RecordsFact>,
 }
 
 /// A listing without its facts.
@@ -181,6 +197,15 @@ impl fmt::Display for Reason {
     }
 }
 
+impl Passed {
+    fn entry(&self, owner: &Name, rtype: Rtype) -> Option<Entry> {
+        let (origin, ttl) = self.records.sighting(owner.as_wire(), rtype)?;
+        let winner = Sighting { listing: self.listing, rank: Rank::Zone, origin, ttl, remembered: false };
+        let (owner, winner) = (owner.clone(), Some(winner));
+        Some(Entry { owner, rtype, winner, held_back: false, alternatives: Vec::new() })
+    }
+}
+
 impl Provenance {
     /// The heads of `listings`.
     pub(super) fn heads<'a>(listings: impl IntoIterator<Item = &'a Listing>) -> Vec<ListingInfo> {
@@ -192,9 +217,42 @@ impl Provenance {
         listings.into_iter().map(head).collect()
     }
 
+    pub(super) fn new(listings: &[&Listing], entries: Vec<Entry>) -> Self {
+        let passed = (0u32..)
+            .zip(listings)
+            .filter_map(|(listing, from)| Some(Passed { listing, records: Arc::clone(from.records()?) }));
+        let passed = passed.collect();
+        Self { listings: Self::heads(listings.iter().copied()), entries, passed }
+    }
+
+    /// Finds the records again that were saved with `listings`.
+    pub(super) fn find_records(&mut self, listings: &[Listing]) {
+        for passed in &mut self.passed {
+            let id = self.listings.get(passed.listing as usize).map(|head| &head.id);
+            let found = listings.iter().find(|listing| Some(&listing.id) == id);
+            passed.records = found.and_then(Listing::records).cloned().unwrap_or_default();
+        }
+    }
+
     /// What is known of `owner` and `rtype`.
-    pub fn entry(&self, owner: &Name, rtype: Rtype) -> Option<&Entry> {
-        self.entries.get(self.place(owner, rtype).ok()?)
+    pub fn entry(&self, owner: &Name, rtype: Rtype) -> Option<Entry> {
+        match self.place(owner, rtype) {
+            Ok(at) => self.entries.get(at).cloned(),
+            Err(_) if !self.listed_at(owner).is_empty() => None,
+            Err(_) => self.passed.iter().find_map(|passed| passed.entry(owner, rtype)),
+        }
+    }
+
+    /// Everything that is known, of each owner name and type.
+    pub fn all(&self) -> impl Iterator<Item = Cow<'_, Entry>> {
+        let passed = self.passed.iter().flat_map(|passed| {
+            let rrsets = passed.records.rrsets.iter();
+            rrsets.filter_map(|rrset| {
+                let owner = rrset.owner.to_name();
+                self.listed_at(&owner).is_empty().then(|| passed.entry(&owner, rrset.rtype))?
+            })
+        });
+        self.entries.iter().map(Cow::Borrowed).chain(passed.map(Cow::Owned))
     }
 
     fn place(&self, owner: &Name, rtype: Rtype) -> Result<usize, usize> {
@@ -202,7 +260,21 @@ impl Provenance {
     }
 
     /// What is known of `owner`, all types.
-    pub fn entries_at(&self, owner: &Name) -> &[Entry] {
+    pub fn entries_at(&self, owner: &Name) -> Vec<Entry> {
+        let listed = self.listed_at(owner);
+        if listed.is_empty() { self.passed_at(owner) } else { listed.to_vec() }
+    }
+
+    /// What zone files that pass have at `owner`.
+    fn passed_at(&self, owner: &Name) -> Vec<Entry> {
+        let at = |passed: &Passed| {
+            let rrsets = passed.records.rrsets.at(owner.as_wire());
+            rrsets.filter_map(|rrset| passed.entry(owner, rrset.rtype)).collect::<Vec<_>>()
+        };
+        self.passed.iter().flat_map(at).collect()
+    }
+
+    fn listed_at(&self, owner: &Name) -> &[Entry] {
         let start = self.entries.partition_point(|entry| entry.owner < *owner);
         let rest = self.entries.get(start..).unwrap_or_default();
         rest.get(..rest.partition_point(|entry| entry.owner == *owner)).unwrap_or_default()
@@ -221,6 +293,14 @@ impl Provenance {
         kept: &[(Name, Rtype)],
         displaced: &BTreeMap<(Name, Rtype), Vec<Box<[u8]>>>,
     ) {
+        let owners: BTreeSet<&Name> =
+            kept.iter().map(|(owner, _)| owner).chain(displaced.keys().map(|(owner, _)| owner)).collect();
+        let passed = owners.into_iter().filter(|owner| self.listed_at(owner).is_empty());
+        let mut passed: Vec<Entry> = passed.flat_map(|owner| self.passed_at(owner)).collect();
+        if !passed.is_empty() {
+            self.entries.append(&mut passed);
+            self.sort();
+        }
         for ((owner, rtype), rdatas) in displaced {
             let Some(entry) = self.place(owner, *rtype).ok().and_then(|at| self.entries.get_mut(at)) else {
                 continue;
@@ -233,9 +313,8 @@ impl Provenance {
         }
         let mut fresh = Vec::new();
         for (owner, rtype) in kept {
-            let winner = previous.entry(owner, *rtype).and_then(|entry| entry.winner.as_ref());
-            let winner = winner.map(|sighting| {
-                let mut sighting = sighting.clone();
+            let winner = previous.entry(owner, *rtype).and_then(|entry| entry.winner);
+            let winner = winner.map(|mut sighting| {
                 sighting.listing = self.adopt(previous.listing(&sighting));
                 sighting
             });

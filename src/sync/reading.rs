@@ -237,14 +237,14 @@ impl Readings {
         let status = |listing: &Listing| ListingStatus {
             scope: listing.id.scope.clone(),
             read_at: listing.read_at,
-            facts: listing.facts.len(),
+            facts: listing.count(),
         };
         SourceStatus {
             name: source.name().to_owned(),
             kind: source.kind(),
             last_success: health.and_then(|health| health.last_success),
             last_error: health.and_then(|health| health.last_error.clone()),
-            facts: listings.iter().map(|listing| listing.facts.len()).sum(),
+            facts: listings.iter().map(Listing::count).sum(),
             is_pending: health.is_some_and(|health| health.is_pending),
             listings: listings.iter().map(status).collect(),
             failures: health.map(|health| health.failures.clone()).unwrap_or_default(),
@@ -303,7 +303,13 @@ fn part(failure: &Failure, reading: &Reading) -> String {
 
 /// Puts fresh listings in the place of those with their ids, and drops those
 /// whose scope is gone.
-fn replace(held: &mut Vec<Listing>, reading: Reading) {
+fn replace(held: &mut Vec<Listing>, mut reading: Reading) {
+    for listing in &mut reading.listings {
+        let before = held.iter().find(|held| held.id == listing.id).and_then(Listing::records);
+        if let (Some(before), Some(records)) = (before, listing.records_mut().and_then(Arc::get_mut)) {
+            records.share(before);
+        }
+    }
     let fresh: BTreeSet<&str> = reading.listings.iter().map(|listing| listing.id.scope.as_str()).collect();
     held.retain(|listing| {
         let scope = listing.id.scope.as_str();
@@ -321,7 +327,7 @@ fn refuse_empty(
     fresh: Reading,
     kind: SourceKind,
 ) -> Result<Reading, SourceError> {
-    let empty = |listings: &[Listing]| listings.iter().all(|listing| listing.facts.is_empty());
+    let empty = |listings: &[Listing]| listings.iter().all(|listing| listing.count() == 0);
     let had = previous.is_some_and(|previous| !empty(previous));
     let is_file = !matches!(kind, SourceKind::Static | SourceKind::Azure);
     if is_file && had && empty(&fresh.listings) {

@@ -3,7 +3,7 @@
 //! reverse zones of private addresses (RFC 6303).
 
 use crate::config::Special;
-use crate::snapshot::model::{Rrset, Soa, Zone, ZonePolicy};
+use crate::snapshot::model::{Rrset, Rrsets, Soa, Zone, ZonePolicy};
 use crate::wire::{Name, Rtype};
 
 /// TTL of the addresses of `localhost`, seconds.
@@ -22,7 +22,12 @@ pub fn zones(special: &Special) -> Vec<Zone> {
 }
 
 fn empty_zone(apex: Name) -> Zone {
-    Zone { soa: Soa::locally_served(&apex), apex, policy: ZonePolicy::Authoritative, rrsets: Vec::new() }
+    Zone {
+        soa: Soa::locally_served(&apex),
+        apex,
+        policy: ZonePolicy::Authoritative,
+        rrsets: Rrsets::default(),
+    }
 }
 
 /// RFC 6761 section 6.3: `localhost` and every name below it is this host.
@@ -30,16 +35,14 @@ fn add_loopback(zone: &mut Zone) {
     let below = zone.apex.child(b"*").expect("a constant name");
     let v6 = std::net::Ipv6Addr::LOCALHOST.octets();
     for owner in [zone.apex.clone(), below] {
-        for (rtype, data) in [(Rtype::A, &[127, 0, 0, 1][..]), (Rtype::AAAA, &v6[..])] {
-            let owner = owner.clone();
-            zone.rrsets.push(Rrset {
-                owner,
-                rtype,
-                ttl: LOCALHOST_TTL,
-                rdatas: vec![data.into()],
-                variants: Vec::new(),
-            });
-        }
+        let rrset = |(rtype, data): (Rtype, &[u8])| Rrset {
+            owner: owner.clone(),
+            rtype,
+            ttl: LOCALHOST_TTL,
+            rdatas: vec![data.into()],
+            variants: Vec::new(),
+        };
+        zone.rrsets.extend([(Rtype::A, &[127, 0, 0, 1][..]), (Rtype::AAAA, &v6[..])].map(rrset));
     }
 }
 
@@ -85,6 +88,6 @@ mod tests {
         let zone = &zones[0];
         let owners: Vec<String> =
             zone.rrsets.iter().map(|set| format!("{} {}", set.owner, set.rtype)).collect();
-        assert_eq!(owners, ["localhost A", "localhost AAAA", "*.localhost A", "*.localhost AAAA"]);
+        assert_eq!(owners, ["*.localhost A", "*.localhost AAAA", "localhost A", "localhost AAAA"]);
     }
 }

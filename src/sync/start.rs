@@ -96,7 +96,7 @@ impl Sync {
         let Some(generation) = self.unread_facts.take() else { return };
         let now = self.clock.steady();
         let path = self.store.path().to_owned();
-        match persist::load_facts(&path, generation) {
+        match persist::load_facts(&path, generation, &self.current.set) {
             Ok(facts) => {
                 self.memory = facts.memory;
                 self.current.provenance = Arc::new(facts.provenance);
@@ -119,8 +119,7 @@ impl Sync {
         if self.highest > generation {
             // The set of a later generation is damaged; that it was a rollback
             // is told beside it.
-            let later = persist::load_facts(&path, self.highest).ok();
-            self.pin = later.and_then(|facts| facts.pin).or(self.pin);
+            self.pin = persist::load_pin(&path, self.highest).or(self.pin);
         }
     }
 

@@ -126,7 +126,7 @@ impl Store {
         let Some(directory) = &self.directory else { return false };
         let saved = match self.unsaved {
             Unsaved::Nothing => return false,
-            Unsaved::Facts => directory.save_facts(generation, created, facts),
+            Unsaved::Facts => directory.save_facts(generation, created, set, facts),
             Unsaved::Set => directory.save(generation, created, set, facts),
         };
         match saved {

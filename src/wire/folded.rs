@@ -46,7 +46,8 @@ impl FoldedName {
     /// pointer (which the first name of a message cannot).
     ///
     /// In place, since moving the buffer would cost more than all the rest.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "as for `Query::read`, which it is most of")]
+    #[inline(always)]
     pub fn read_at(&mut self, message: &[u8], start: usize) -> Option<usize> {
         let bytes = message.get(start..)?;
         // So that the check of the index is the check of the length as well.
@@ -75,11 +76,12 @@ impl FoldedName {
         }
         let end = start + at + 1;
         let word = match message.get(end.wrapping_sub(8)..end).and_then(<[u8]>::first_chunk::<8>) {
-            // What stands before is shifted out.
-            Some(word) => u64::from_le_bytes(*word) >> (8 * (7 - at % 8)),
-            None => last_word(bytes.get(..=at)?),
+            // Folded where it stands, then what stands before is shifted out.
+            Some(word) => lower8(&mut [0; 8], *word) >> (8 * (7 - at % 8)),
+            None => lower8(&mut [0; 8], last_word(bytes.get(..=at)?).to_le_bytes()),
         };
-        self.hash = mix(state, lower8(places.get_mut(words)?, word.to_le_bytes()), seed);
+        *places.get_mut(words)? = word.to_le_bytes();
+        self.hash = mix(state, word, seed);
         (self.len, self.labels) = ((at + 1) as u8, labels);
         Some(at + 1)
     }

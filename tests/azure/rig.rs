@@ -94,8 +94,8 @@ impl Rig {
         let rrsets: Vec<_> = set.zones.iter().flat_map(|zone| &zone.rrsets).collect();
         let addresses = |owner| {
             let held = rrsets.iter().filter(move |rrset| rrset.owner == owner && rrset.rtype == Rtype::A);
-            let octets = held.flat_map(|rrset| &rrset.rdatas);
-            octets.map(|rdata| Ipv4Addr::from(<[u8; 4]>::try_from(&rdata[..]).expect("an address"))).collect()
+            let octets = held.flat_map(|rrset| rrset.rdatas.iter());
+            octets.map(|rdata| Ipv4Addr::from(<[u8; 4]>::try_from(rdata).expect("an address"))).collect()
         };
         set.aliases.iter().map(|alias| (alias.public.to_string(), addresses(alias.target.clone()))).collect()
     }
@@ -104,7 +104,7 @@ impl Rig {
     pub fn records(&self) -> BTreeSet<String> {
         let set = Arc::clone(&self.state().set);
         let rrsets = set.zones.iter().flat_map(|zone| &zone.rrsets);
-        let line = |rrset: &hubdns::snapshot::model::Rrset| {
+        let line = |rrset: hubdns::snapshot::model::RrsetRef<'_>| {
             let mut line = format!("{} {} {}", rrset.owner, rrset.ttl, rrset.rtype);
             for rdata in &rrset.rdatas {
                 let _ = write!(line, " {}", hubdns::wire::rdata::to_text(rrset.rtype, rdata));

@@ -72,11 +72,11 @@ fn merged(reading: &Reading) -> RecordSet {
 /// Owner names with their addresses and TTL.
 fn addresses(set: &RecordSet) -> BTreeMap<String, (String, u32)> {
     let rrsets = set.zones.iter().flat_map(|zone| &zone.rrsets).filter(|rrset| rrset.rtype == Rtype::A);
-    let text = |rdatas: &[Box<[u8]>]| {
-        let texts: Vec<String> = rdatas.iter().map(|data| rdata::to_text(Rtype::A, data)).collect();
+    let text = |rdatas: hubdns::snapshot::model::Rdatas<'_>| {
+        let texts: Vec<String> = rdatas.map(|data| rdata::to_text(Rtype::A, data)).collect();
         texts.join(",")
     };
-    rrsets.map(|rrset| (rrset.owner.to_string(), (text(&rrset.rdatas), rrset.ttl))).collect()
+    rrsets.map(|rrset| (rrset.owner.to_string(), (text(rrset.rdatas), rrset.ttl))).collect()
 }
 
 /// What the file expects: interfaces where they say something, else the zone.

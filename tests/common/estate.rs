@@ -3,7 +3,7 @@
 use hubdns::answer::{Context, Outcome, Transport, answer};
 use hubdns::snapshot::Snapshot;
 use hubdns::snapshot::model::{
-    Alias, AnswerOptions, RecordSet, Rrset, Soa, Variant, ViewPrefixes, Zone, ZonePolicy,
+    Alias, AnswerOptions, RecordSet, Rrset, Rrsets, Soa, Variant, ViewPrefixes, Zone, ZonePolicy,
 };
 use hubdns::wire::message::{Message, Section};
 use hubdns::wire::{FoldedName, Name, Query, Reject, Response, Rtype, rdata};
@@ -52,18 +52,20 @@ pub fn record_set(text: &str) -> RecordSet {
                 let (owner, rtype) = (name(owner), rtype.parse::<Rtype>().unwrap());
                 let data = rdata_from_text(rtype, &data.join(" "));
                 let rrsets = &mut set.zones.last_mut().expect("a zone first").rrsets;
-                match rrsets.iter_mut().find(|held| held.owner == owner && held.rtype == rtype) {
-                    Some(held) => held.rdatas.push(data),
-                    None => {
-                        rrsets.push(Rrset {
-                            owner,
-                            rtype,
-                            ttl: ttl.parse().unwrap(),
-                            rdatas: vec![data],
-                            variants: Vec::new(),
-                        });
+                rrsets.edit(|rrsets| {
+                    match rrsets.iter_mut().find(|held| held.owner == owner && held.rtype == rtype) {
+                        Some(held) => held.rdatas.push(data),
+                        None => {
+                            rrsets.push(Rrset {
+                                owner,
+                                rtype,
+                                ttl: ttl.parse().unwrap(),
+                                rdatas: vec![data],
+                                variants: Vec::new(),
+                            });
+                        }
                     }
-                }
+                });
             }
             _ => panic!("{line}"),
         }
@@ -75,20 +77,23 @@ pub fn record_set(text: &str) -> RecordSet {
 fn add_variant(set: &mut RecordSet, view: &str, owner: &str, rtype: &str, data: &str) {
     let number = set.views.iter().position(|known| known.name == view).expect("a view first") + 1;
     let (number, rtype) = (u8::try_from(number).unwrap(), rtype.parse::<Rtype>().unwrap());
-    let mut rrsets = set.zones.iter_mut().flat_map(|zone| &mut zone.rrsets);
-    let rrset =
-        rrsets.find(|rrset| rrset.owner == name(owner) && rrset.rtype == rtype).expect("an RRset first");
-    let data = rdata_from_text(rtype, data);
-    match rrset.variants.iter_mut().find(|variant| variant.view == number) {
-        Some(variant) => variant.rdatas.push(data),
-        None => rrset.variants.push(Variant { view: number, rdatas: vec![data] }),
-    }
-    rrset.variants.sort_by_key(|variant| variant.view);
+    let owner = name(owner);
+    let holds = |zone: &&mut Zone| zone.rrsets.get(owner.as_wire(), rtype).is_some();
+    let zone = set.zones.iter_mut().find(holds).expect("an RRset first");
+    zone.rrsets.edit(|rrsets| {
+        let rrset = rrsets.iter_mut().find(|rrset| rrset.owner == owner && rrset.rtype == rtype).unwrap();
+        let data = rdata_from_text(rtype, data);
+        match rrset.variants.iter_mut().find(|variant| variant.view == number) {
+            Some(variant) => variant.rdatas.push(data),
+            None => rrset.variants.push(Variant { view: number, rdatas: vec![data] }),
+        }
+        rrset.variants.sort_by_key(|variant| variant.view);
+    });
 }
 
 fn zone(apex: &str, policy: ZonePolicy) -> Zone {
     let apex = name(apex);
-    Zone { soa: Soa::azure(), apex, policy, rrsets: Vec::new() }
+    Zone { soa: Soa::azure(), apex, policy, rrsets: Rrsets::default() }
 }
 
 /// Wire form of RDATA from text, by a library that is not under test.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hubdns::snapshot::model::{Alias, RecordSet, Rrset, Soa, Zone, ZonePolicy};
+use hubdns::snapshot::model::{Alias, RecordSet, Rrset, Rrsets, Soa, Zone, ZonePolicy};
 use hubdns::sources::facts::{ListingId, SourceKind};
 use hubdns::sync::guard::{Circumstances, Freshness, Key, Rules, Side, Verdict, Waits, judge};
 use hubdns::sync::provenance::{Alternative, Entry, ListingInfo, Provenance, Rank, Reason, Sighting};
@@ -27,12 +27,12 @@ pub(crate) struct Estate {
 /// the source `s`.
 pub(crate) fn estate(words: &str) -> Estate {
     let apex = name("privatelink.azurecr.io");
-    let mut zone = Zone { apex, soa: Soa::azure(), policy: ZonePolicy::FallThrough, rrsets: Vec::new() };
+    let mut zone =
+        Zone { apex, soa: Soa::azure(), policy: ZonePolicy::FallThrough, rrsets: Rrsets::default() };
     let mut estate = Estate::default();
     for word in words.split_whitespace() {
         add(word, &mut zone, &mut estate);
     }
-    zone.rrsets.sort_by(|a, b| (&a.owner, a.rtype).cmp(&(&b.owner, b.rtype)));
     estate.set.aliases.sort();
     estate.provenance.entries.sort_by(|a, b| (&a.owner, a.rtype).cmp(&(&b.owner, b.rtype)));
     if !zone.rrsets.is_empty() {
@@ -73,7 +73,7 @@ fn add(word: &str, zone: &mut Zone, estate: &mut Estate) {
     estate.provenance.entries.push(offer(owner.clone(), rtype));
     let data: Box<[u8]> =
         if rtype == Rtype::A { Box::new([10, 0, 0, octet]) } else { name("x.example").as_wire().into() };
-    zone.rrsets.push(Rrset { owner, rtype, ttl: 10, rdatas: vec![data], variants: Vec::new() });
+    zone.rrsets.extend([Rrset { owner, rtype, ttl: 10, rdatas: vec![data], variants: Vec::new() }]);
 }
 
 fn listing(provenance: &mut Provenance, source: &str, scope: &str) -> u32 {

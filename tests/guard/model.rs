@@ -148,8 +148,8 @@ impl Before<'_> {
         if self.cycle.blocked {
             return false;
         }
-        let entry = self.published.provenance.entry(&key.0, key.1).and_then(|entry| entry.winner.as_ref());
-        let listing = entry.and_then(|winner| self.published.provenance.listing(winner));
+        let entry = self.published.provenance.entry(&key.0, key.1).and_then(|entry| entry.winner);
+        let listing = entry.and_then(|winner| self.published.provenance.listing(&winner));
         let by_source = listing.is_some_and(|listing| match listing.id.source.as_str() {
             "static" => true,
             "file" => self.cycle.reloaded,
@@ -173,7 +173,7 @@ fn check_form(verdict: &Verdict) {
     }
     let mut seen: BTreeSet<Key> = BTreeSet::new();
     for rrset in verdict.set.zones.iter().flat_map(|zone| &zone.rrsets) {
-        assert!(seen.insert((rrset.owner.clone(), rrset.rtype)), "{} twice", rrset.owner);
+        assert!(seen.insert((rrset.owner.to_name(), rrset.rtype)), "{} twice", rrset.owner);
     }
     for (owner, rtype) in &seen {
         let alone = *rtype != Rtype::CNAME || seen.iter().filter(|key| key.0 == *owner).count() == 1;
@@ -184,7 +184,7 @@ fn check_form(verdict: &Verdict) {
 fn keys(set: &RecordSet) -> BTreeSet<Key> {
     let rrsets = set.zones.iter().flat_map(|zone| &zone.rrsets);
     let aliases = set.aliases.iter().map(|alias| (alias.public.clone(), Rtype::CNAME));
-    rrsets.map(|rrset| (rrset.owner.clone(), rrset.rtype)).chain(aliases).collect()
+    rrsets.map(|rrset| (rrset.owner.to_name(), rrset.rtype)).chain(aliases).collect()
 }
 
 fn forms(label: &str) -> [Name; 2] {

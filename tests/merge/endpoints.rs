@@ -52,12 +52,11 @@ fn served(merged: &Merged, owner: &str) -> Vec<String> {
     let rrsets = merged.set.zones.iter().flat_map(|zone| &zone.rrsets);
     let rrset = rrsets.filter(|rrset| rrset.owner == name(owner)).collect::<Vec<_>>();
     assert_eq!(rrset.len(), 1, "one default");
-    let text = |data: &[Box<[u8]>]| {
-        data.iter().map(|data| rdata::to_text(Rtype::A, data)).collect::<Vec<_>>().join(",")
+    let text = |data: hubdns::snapshot::model::Rdatas<'_>| {
+        data.map(|data| rdata::to_text(Rtype::A, data)).collect::<Vec<_>>().join(",")
     };
-    let variants =
-        rrset[0].variants.iter().map(|variant| format!("{}:{}", variant.view, text(&variant.rdatas)));
-    [text(&rrset[0].rdatas)].into_iter().chain(variants).collect()
+    let variants = rrset[0].variants().map(|(view, rdatas)| format!("{view}:{}", text(rdatas)));
+    [text(rrset[0].rdatas.clone())].into_iter().chain(variants).collect()
 }
 
 #[test]

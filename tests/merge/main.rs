@@ -9,6 +9,7 @@ use hubdns::wire::{Name, Rtype, rdata};
 
 mod endpoints;
 mod facts;
+mod whole;
 
 use facts::listings;
 

@@ -145,17 +145,14 @@ fn denied(of: &Inspection<'_>, name: &Name) -> Decision {
 }
 
 fn is_held(of: &Inspection<'_>, name: &Name) -> bool {
-    of.set.zones.iter().flat_map(|zone| &zone.rrsets).any(|rrset| rrset.owner == *name)
-        || of.set.aliases.iter().any(|alias| alias.public == *name)
+    of.set.rrsets_at(name).next().is_some() || of.set.aliases.iter().any(|alias| alias.public == *name)
 }
 
 /// The wildcard whose closest encloser is nearest to `name`.
 fn wildcard(of: &Inspection<'_>, name: &Name) -> Option<Name> {
-    let rrsets = of.set.zones.iter().flat_map(|zone| &zone.rrsets);
-    let covering = rrsets.filter(|rrset| {
-        rrset.owner.is_wildcard() && rrset.owner.parent().is_some_and(|parent| name.is_at_or_below(&parent))
-    });
-    covering.map(|rrset| &rrset.owner).max_by_key(|owner| owner.label_count()).cloned()
+    let above = std::iter::successors(name.parent(), Name::parent);
+    let wildcards = std::iter::once(name.clone()).chain(above).filter_map(|above| above.child(b"*").ok());
+    wildcards.into_iter().find(|wildcard| of.set.rrsets_at(wildcard).next().is_some())
 }
 
 /// The deepest zone that `name` lies in.

@@ -48,7 +48,7 @@ impl Inspection<'_> {
             apex: zone.apex.to_string(),
             falls_through: zone.policy == ZonePolicy::FallThrough,
             soa: soa_row(&zone.soa, self.snapshot.generation()),
-            rrsets: zone.rrsets.iter().map(|rrset| self.held_rrset(rrset)).collect(),
+            rrsets: zone.rrsets.iter().map(|rrset| self.held_rrset(&rrset.to_rrset())).collect(),
         }
     }
 

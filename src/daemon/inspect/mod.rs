@@ -6,7 +6,7 @@ mod inventory;
 mod response;
 pub mod sync;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 use crate::admin::view::{
@@ -18,7 +18,7 @@ use crate::config::{Config, Upstreams};
 use crate::findings::{Finding, Severity};
 use crate::resolve::Resolver;
 use crate::snapshot::Snapshot;
-use crate::snapshot::model::{AnswerOptions, RecordSet, Rrset, Variant, Zone, ZonePolicy};
+use crate::snapshot::model::{AnswerOptions, RecordSet, Rrset, RrsetRef, Variant, Zone, ZonePolicy};
 use crate::sync::provenance::{Provenance, Sighting};
 use crate::wire::{Name, Rtype, rdata};
 
@@ -44,12 +44,10 @@ impl Inspection<'_> {
     pub fn records(&self) -> Vec<RecordRow> {
         let mut rows = Vec::new();
         for zone in self.zones() {
-            rows.extend(zone.rrsets.iter().map(|rrset| self.rrset_row(zone, rrset)));
+            rows.extend(zone.rrsets.iter().map(|rrset| self.rrset_row(zone, &rrset.to_rrset())));
         }
-        let targets = self.address_sets();
         rows.extend(self.set.aliases.iter().map(|alias| {
-            let behind = targets.get(&alias.target).copied();
-            self.alias_row(&alias.public, &alias.target, behind)
+            self.alias_row(&alias.public, &alias.target, self.addresses_at(&alias.target).as_ref())
         }));
         rows
     }
@@ -126,8 +124,8 @@ impl Inspection<'_> {
     fn rows_at(&self, names: &BTreeSet<Name>) -> Vec<RecordRow> {
         let mut rows = Vec::new();
         for zone in self.zones() {
-            let held = zone.rrsets.iter().filter(|rrset| names.contains(&rrset.owner));
-            rows.extend(held.map(|rrset| self.rrset_row(zone, rrset)));
+            let held = names.iter().flat_map(|name| zone.rrsets.at(name.as_wire()));
+            rows.extend(held.map(|rrset| self.rrset_row(zone, &rrset.to_rrset())));
         }
         rows
     }
@@ -148,8 +146,9 @@ impl Inspection<'_> {
     fn variant_row(&self, rrset: &Rrset, variant: &Variant) -> VariantRow {
         let view = self.view_name(variant.view).unwrap_or_default();
         let entry = self.provenance.entry(&rrset.owner, rrset.rtype);
-        let chosen =
-            entry.and_then(|entry| entry.alternatives.iter().find(|lost| lost.views.contains(&view)));
+        let chosen = entry
+            .as_ref()
+            .and_then(|entry| entry.alternatives.iter().find(|lost| lost.views.contains(&view)));
         VariantRow {
             data: variant.rdatas.iter().map(|data| rdata::to_text(rrset.rtype, data)).collect(),
             origin: chosen.map(|chosen| self.origin_row(&chosen.sighting)),
@@ -162,13 +161,12 @@ impl Inspection<'_> {
         Some(self.set.views.get(usize::from(view).checked_sub(1)?)?.name.clone())
     }
 
-    /// The RRset of each owner that an alias' TTL is taken from.
-    fn address_sets(&self) -> HashMap<&Name, &Rrset> {
-        let rrsets = self.zones().flat_map(|zone| &zone.rrsets);
-        rrsets.filter(|rrset| matches!(rrset.rtype, Rtype::A | Rtype::AAAA)).map(|r| (&r.owner, r)).collect()
+    /// The RRset of `owner` that an alias' TTL is taken from.
+    fn addresses_at<'s>(&'s self, owner: &'s Name) -> Option<RrsetRef<'s>> {
+        self.set.rrsets_at(owner).filter(|rrset| matches!(rrset.rtype, Rtype::A | Rtype::AAAA)).last()
     }
 
-    fn alias_row(&self, public: &Name, target: &Name, behind: Option<&Rrset>) -> RecordRow {
+    fn alias_row(&self, public: &Name, target: &Name, behind: Option<&RrsetRef<'_>>) -> RecordRow {
         let behind_it = || self.origin(target, behind?.rtype);
         RecordRow {
             name: public.to_string(),
@@ -183,8 +181,8 @@ impl Inspection<'_> {
     }
 
     fn origin(&self, owner: &Name, rtype: Rtype) -> Option<OriginRow> {
-        let winner = self.provenance.entry(owner, rtype)?.winner.as_ref()?;
-        Some(self.origin_row(winner))
+        let winner = self.provenance.entry(owner, rtype)?.winner?;
+        Some(self.origin_row(&winner))
     }
 
     fn origin_row(&self, sighting: &Sighting) -> OriginRow {
@@ -198,8 +196,9 @@ impl Inspection<'_> {
     }
 
     fn lost_at(&self, owner: &Name) -> Vec<LostRow> {
-        let entries = self.provenance.entries_at(owner).iter();
-        let lost = entries.flat_map(|entry| entry.alternatives.iter().map(move |lost| (entry.rtype, lost)));
+        let entries = self.provenance.entries_at(owner);
+        let lost =
+            entries.iter().flat_map(|entry| entry.alternatives.iter().map(move |lost| (entry.rtype, lost)));
         lost.map(|(rtype, lost)| LostRow {
             name: owner.to_string(),
             rtype: rtype.to_string(),

@@ -98,6 +98,7 @@ fn kinds(facts: &[Fact]) -> BTreeMap<&'static str, usize> {
             What::Replica(_) => "replica",
             What::ZoneGroup(_) => "zone-group",
             What::Subnet(_) => "subnet",
+            What::Records(_) => "records",
         };
         *kinds.entry(kind).or_default() += 1;
     }

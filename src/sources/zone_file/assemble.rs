@@ -1,11 +1,13 @@
 //! From entries to facts: the rules that a zone keeps as a whole.
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 
 use super::read::{Entries, Entry};
-use crate::snapshot::model::{Soa, ZonePolicy};
+use crate::snapshot::model::{Builder, Soa, ZonePolicy};
 use crate::sources::SourceError;
-use crate::sources::facts::{Fact, RrsetFact, What, ZoneFact};
+use crate::sources::facts::{Fact, What, ZoneFact};
+use crate::sources::records::RecordsFact;
 use crate::wire::{Name, Rtype};
 
 /// Checks the zone and makes one fact of it and one of each RRset.
@@ -27,27 +29,30 @@ pub(super) fn facts(zone: &Name, policy: ZonePolicy, mut entries: Entries) -> Re
     }
     let (soa_entry, soa) = find_soa(zone, &records, &entries)?;
     let zone_fact = ZoneFact { apex: zone.clone(), zone_id: None, soa: Some(soa), policy: Some(policy) };
-    let mut facts = Vec::with_capacity(records.len() + 1);
-    facts.push(Fact { origin: origin(soa_entry, &entries), what: What::Zone(zone_fact) });
+    let mut builder = Builder::default();
+    let (mut lines, mut of_files) = (Vec::new(), Vec::new());
     for owner in records.chunk_by(|a, b| a.owner == b.owner) {
         check_cnames(owner, &entries)?;
         for rrset in owner.chunk_by(|a, b| a.rtype == b.rtype) {
             let Some(first) = rrset.first().filter(|first| first.rtype != Rtype::SOA) else { continue };
             // Provenance names the first line, not the line of the smallest RDATA.
             let place = rrset.iter().min_by_key(|entry| (entry.file, entry.line)).unwrap_or(first);
-            let fact = RrsetFact {
-                zone: zone.clone(),
-                zone_id: None,
-                owner: first.owner.clone(),
-                rtype: first.rtype,
-                // RFC 2181 section 5.2: differing TTLs in an RRset count as the smallest.
-                ttl: rrset.iter().map(|entry| entry.ttl).min().unwrap_or(0),
-                rdatas: rrset.iter().map(|entry| entry.rdata.clone()).collect(),
-                auto_registered: false,
-                creator: None,
-            };
-            facts.push(Fact { origin: origin(place, &entries), what: What::Rrset(fact) });
+            // RFC 2181 section 5.2: differing TTLs in an RRset count as the smallest.
+            let ttl = rrset.iter().map(|entry| entry.ttl).min().unwrap_or(0);
+            builder.push_plain(&first.owner, first.rtype, ttl, rrset.iter().map(|entry| &*entry.rdata));
+            lines.push(u32::try_from(place.line).unwrap_or(u32::MAX));
+            of_files.push(place.file);
         }
+    }
+    if of_files.iter().all(|file| *file == 0) {
+        of_files = Vec::new();
+    }
+    let files = entries.files.iter().map(|path| path.display().to_string()).collect();
+    let records = RecordsFact { zone: Some(zone.clone()), files, rrsets: builder.finish(), lines, of_files };
+    let mut facts = vec![Fact { origin: origin(soa_entry, &entries), what: What::Zone(zone_fact) }];
+    if !records.rrsets.is_empty() {
+        let path = entries.files.first().map_or_else(String::new, |path| path.display().to_string());
+        facts.push(Fact { origin: path, what: What::Records(Arc::new(records)) });
     }
     Ok(facts)
 }

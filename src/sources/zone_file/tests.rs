@@ -14,7 +14,7 @@ fn read(files: &[(&str, &str)]) -> Result<Vec<Fact>, SourceError> {
         fs::write(path, text).unwrap();
     }
     let source = ZoneFile::new("corp.example".parse().unwrap(), dir.path().join(files[0].0), false);
-    Ok(source.read()?.listings.remove(0).facts)
+    Ok(source.read()?.listings.remove(0).spread().facts)
 }
 
 fn lines(facts: &[Fact]) -> Vec<String> {

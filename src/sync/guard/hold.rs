@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Circumstances, Hold, Key, Rules};
+use crate::snapshot::model::RecordSet;
 use crate::sources::registry_name::RegistryName;
 use crate::wire::{Name, Rtype};
 
@@ -13,7 +14,7 @@ use crate::wire::{Name, Rtype};
 /// `waiting` what of that, or of answers that a lower rank would change, the
 /// configuration did not take away.
 pub(super) fn suspicious(
-    published: &BTreeSet<(&Name, Rtype)>,
+    published: &RecordSet,
     gone: &BTreeSet<&Key>,
     waiting: &BTreeSet<&Key>,
     rules: &Rules,
@@ -25,7 +26,7 @@ pub(super) fn suspicious(
             held.entry(key.clone()).or_insert(why);
         }
     };
-    if waiting.len() * 100 > rules.max_removed_percent * published.len() {
+    if waiting.len() * 100 > rules.max_removed_percent * super::size(published) {
         mark(&mut waiting.iter().copied(), Hold::Share);
     }
     let emptied = emptied(published, gone, circumstances.suffixes);
@@ -50,7 +51,7 @@ fn group(name: &Name, suffixes: &[Name]) -> Name {
 
 /// Registries that would have no public alias left, or no private-link
 /// record, where they had some.
-fn emptied(published: &BTreeSet<(&Name, Rtype)>, gone: &BTreeSet<&Key>, suffixes: &[Name]) -> BTreeSet<Name> {
+fn emptied(published: &RecordSet, gone: &BTreeSet<&Key>, suffixes: &[Name]) -> BTreeSet<Name> {
     if gone.is_empty() {
         return BTreeSet::new();
     }
@@ -64,9 +65,11 @@ fn emptied(published: &BTreeSet<(&Name, Rtype)>, gone: &BTreeSet<&Key>, suffixes
         return BTreeSet::new();
     }
     let mut left = losing;
-    for (owner, rtype) in published {
-        if let Some(form) = form(owner).filter(|form| left.contains(form))
-            && !gone.contains(&((*owner).clone(), *rtype))
+    let rrsets = published.rrsets().map(|rrset| (rrset.owner.to_name(), rrset.rtype));
+    let aliases = published.aliases.iter().map(|alias| (alias.public.clone(), Rtype::CNAME));
+    for key in rrsets.chain(aliases) {
+        if let Some(form) = form(&key.0).filter(|form| left.contains(form))
+            && !gone.contains(&key)
         {
             left.remove(&form);
         }

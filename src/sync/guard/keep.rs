@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Circumstances, Key};
-use crate::snapshot::model::{RecordSet, Zone};
+use crate::snapshot::model::{RecordSet, Rrset, Rrsets, Zone};
 use crate::sources::registry_name::{RegistryName, private_zone};
 use crate::sync::provenance::Rank;
 use crate::wire::{Name, Rtype};
@@ -37,15 +37,10 @@ pub(super) fn put_back(
     for (owner, rtype) in keys {
         by_owner.entry(owner).or_default().push(*rtype);
     }
-    let mut offered: BTreeMap<Name, Vec<Rtype>> = BTreeMap::new();
-    for (owner, rtype) in super::keys(proposed) {
-        if by_owner.contains_key(owner) {
-            offered.entry(owner.clone()).or_default().push(rtype);
-        }
-    }
     let mut away: BTreeSet<Key> = BTreeSet::new();
     for (owner, types) in by_owner {
-        let new = offered.remove(owner).unwrap_or_default();
+        let mut new: BTreeSet<Rtype> = proposed.rrsets_at(owner).map(|rrset| rrset.rtype).collect();
+        new.extend(proposed.aliases.iter().filter(|alias| alias.public == *owner).map(|_| Rtype::CNAME));
         let key = |rtype: &Rtype| (owner.clone(), *rtype);
         let stays_as_cname = types.contains(&Rtype::CNAME);
         let others = || new.iter().filter(|rtype| !types.contains(rtype));
@@ -70,14 +65,16 @@ fn remove(set: &mut RecordSet, away: &BTreeSet<Key>, removed: &mut BTreeMap<Key,
         return;
     }
     for zone in &mut set.zones {
-        zone.rrsets.retain(|rrset| {
-            let key = (rrset.owner.clone(), rrset.rtype);
-            let goes = away.contains(&key);
-            if goes {
-                removed.insert(key, rrset.rdatas.clone());
+        let mut changes = Vec::new();
+        for key in away {
+            if let Some(rrset) = zone.rrsets.get(key.0.as_wire(), key.1) {
+                removed.insert(key.clone(), rrset.rdatas.to_vec());
+                changes.push((key.clone(), None));
             }
-            !goes
-        });
+        }
+        if !changes.is_empty() {
+            zone.rrsets = zone.rrsets.patched(&changes);
+        }
     }
     set.aliases.retain(|alias| {
         let key = (alias.public.clone(), Rtype::CNAME);
@@ -93,12 +90,13 @@ fn restore(published: &RecordSet, proposed: &mut RecordSet, keys: &BTreeSet<Key>
     // Views are numbered anew by each configuration; their names stay.
     let views = proposed.views.clone();
     for old in &published.zones {
-        for rrset in &old.rrsets {
-            if keys.contains(&(rrset.owner.clone(), rrset.rtype)) {
-                let mut rrset = rrset.clone();
+        let held = keys.iter().filter_map(|(owner, rtype)| old.rrsets.get(owner.as_wire(), *rtype));
+        let mut back: Vec<Rrset> = held.map(|rrset| rrset.to_rrset()).collect();
+        if !back.is_empty() {
+            for rrset in &mut back {
                 rrset.renumber_views(&published.views, &views);
-                zone_like(proposed, old).rrsets.push(rrset);
             }
+            zone_like(proposed, old).rrsets.extend(back);
         }
     }
     let aliases = published.aliases.iter();
@@ -113,7 +111,7 @@ pub(super) fn zone_like<'a>(set: &'a mut RecordSet, old: &Zone) -> &'a mut Zone 
             apex: old.apex.clone(),
             soa: old.soa.clone(),
             policy: old.policy,
-            rrsets: Vec::new(),
+            rrsets: Rrsets::default(),
         });
         set.zones.len() - 1
     });
@@ -154,8 +152,5 @@ pub(super) fn own(published: &RecordSet, proposed: &mut RecordSet, circumstances
 
 pub(super) fn sort(set: &mut RecordSet) {
     set.zones.sort_by(|a, b| a.apex.cmp(&b.apex));
-    for zone in &mut set.zones {
-        zone.rrsets.sort_by(|a, b| (&a.owner, a.rtype).cmp(&(&b.owner, b.rtype)));
-    }
     set.aliases.sort();
 }

@@ -19,7 +19,7 @@ pub(super) fn is_meant(
         return true;
     }
     let Some(winner) = published.winner(key) else { return false };
-    let Some(listing) = published.provenance.listing(winner) else { return false };
+    let Some(listing) = published.provenance.listing(&winner) else { return false };
     let by_source = !circumstances.sources.contains(&listing.id.source.as_str())
         || match listing.kind {
             SourceKind::Static => true,
@@ -38,7 +38,7 @@ pub(super) fn is_meant(
     if !circumstances.rescoped {
         return false;
     }
-    let own = proposed.entry(owner, *rtype).is_some_and(by_scope);
+    let own = proposed.entry(owner, *rtype).as_ref().is_some_and(by_scope);
     // An alias has no alternatives of its own: those of its target tell.
     let target = target_of(published.set, key);
     own || target.is_some_and(|target| proposed.entries_at(target).iter().any(by_scope))

@@ -7,6 +7,7 @@ use crate::sources::facts::{
     ConnectionState, EndpointFact, InterfaceFact, Listing, RegistryFact, RrsetFact, SourceKind, What,
     ZoneFact,
 };
+use crate::sources::records::RecordsFact;
 
 /// Something seen, and where.
 #[derive(Debug)]
@@ -37,6 +38,8 @@ pub(super) struct Interface<'a> {
 #[derive(Debug, Default)]
 pub(super) struct Estate<'a> {
     pub(super) rrsets: Vec<Seen<'a, RrsetFact>>,
+    /// Whole zone files.
+    pub(super) records: Vec<Seen<'a, RecordsFact>>,
     pub(super) zones: Vec<Seen<'a, ZoneFact>>,
     /// Virtual networks by zone id, all lower case.
     pub(super) links: BTreeMap<&'a str, BTreeSet<&'a str>>,
@@ -64,6 +67,7 @@ impl<'a> Estate<'a> {
     fn add(&mut self, place: Place<'a>, what: &'a What) {
         match what {
             What::Rrset(rrset) => self.rrsets.push(place.of(rrset)),
+            What::Records(records) => self.records.push(place.of(records)),
             What::Zone(zone) => self.zones.push(place.of(zone)),
             What::ZoneLink(link) => {
                 self.links.entry(&link.zone_id).or_default().insert(&link.vnet_id);

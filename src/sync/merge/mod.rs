@@ -6,6 +6,7 @@
 
 mod claims;
 mod estate;
+mod pass;
 mod prefer;
 mod select;
 mod zones;
@@ -14,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::findings::Finding;
 use crate::routes::RouteTable;
-use crate::snapshot::model::{Alias, RecordSet, Zone};
+use crate::snapshot::model::{Alias, RecordSet, Rrset, Zone};
 use crate::sources::facts::Listing;
 use crate::sources::registry_name::{RegistryName, private_zone};
 use crate::wire::{Name, Rtype};
@@ -45,9 +46,12 @@ pub fn merge(listings: &[&Listing], policy: &Policy, memory: &Memory, routes: &R
     let claims = claims::collect(&estate, policy, memory);
     let mut findings = claims.findings.clone();
     let zones = zones::Zones::collect(&estate, policy, &mut findings);
+    let rivals = pass::rivals(&estate, &claims.all, policy);
+    let contested = pass::contested(&estate, &rivals);
     let mut pool = Pool::new(policy);
     pool.add_claims(&claims.all, routes);
-    pool.add_rrsets(&estate, &zones, &mut findings);
+    pool.add_rrsets(&estate.rrsets, &zones, &mut findings);
+    pool.add_rrsets(&pass::seen(&contested), &zones, &mut findings);
     let vouched = pool.vouched();
     let chosen = pool.select(&mut findings);
 
@@ -58,11 +62,10 @@ pub fn merge(listings: &[&Listing], policy: &Policy, memory: &Memory, routes: &R
     };
     let mut assembly = Assembly::new(chosen);
     assembly.aliases(vouched, &mut findings);
-    let mut provenance =
-        Provenance { listings: Provenance::heads(listings.iter().copied()), entries: assembly.entries };
+    let mut provenance = Provenance::new(listings, assembly.entries);
     provenance.sort();
     let set = RecordSet {
-        zones: place(assembly.winners, &zones, policy, &own),
+        zones: place(assembly.winners, &zones, (&estate, &rivals), policy, &own),
         aliases: assembly.aliases,
         own,
         views: policy.view_prefixes(),
@@ -130,7 +133,13 @@ impl Assembly {
 }
 
 /// Puts the winners into their zones, sorted by apex and owner.
-fn place(winners: Vec<Chosen>, zones: &zones::Zones, policy: &Policy, own: &[Name]) -> Vec<Zone> {
+fn place(
+    winners: Vec<Chosen>,
+    zones: &zones::Zones,
+    (estate, rivals): (&Estate<'_>, &BTreeSet<Name>),
+    policy: &Policy,
+    own: &[Name],
+) -> Vec<Zone> {
     let mut placed: BTreeMap<Name, Zone> = BTreeMap::new();
     let mut ensure = |apex: &Name| {
         if !placed.contains_key(apex) {
@@ -147,10 +156,13 @@ fn place(winners: Vec<Chosen>, zones: &zones::Zones, policy: &Policy, own: &[Nam
             private_zone(suffix).iter().for_each(&mut ensure);
         }
     }
+    let mut rrsets: BTreeMap<Name, Vec<Rrset>> = BTreeMap::new();
     for chosen in winners {
-        if let Some(zone) = placed.get_mut(&chosen.apex) {
-            zone.rrsets.push(chosen.rrset);
-        }
+        rrsets.entry(chosen.apex).or_default().push(chosen.rrset);
+    }
+    for (apex, zone) in &mut placed {
+        let winners = rrsets.remove(apex).unwrap_or_default();
+        zone.rrsets = pass::zone(apex, winners, estate, rivals, policy);
     }
     placed.into_values().collect()
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::claims::Claim;
-use super::estate::{Estate, Seen};
+use super::estate::Seen;
 use super::prefer::Standing;
 use super::zones::{Order, Zones};
 use crate::findings::{Code, Finding};
@@ -109,8 +109,13 @@ impl<'a> Pool<'a> {
     }
 
     /// Offers the RRsets of the configuration and of zones that count.
-    pub(super) fn add_rrsets(&mut self, estate: &Estate<'a>, zones: &Zones, findings: &mut Vec<Finding>) {
-        for seen in &estate.rrsets {
+    pub(super) fn add_rrsets(
+        &mut self,
+        rrsets: &[Seen<'a, RrsetFact>],
+        zones: &Zones,
+        findings: &mut Vec<Finding>,
+    ) {
+        for seen in rrsets {
             if seen.kind == SourceKind::Static {
                 self.add_static(seen);
             } else {
@@ -404,7 +409,7 @@ fn address_rdata(address: IpAddr, rtype: Rtype) -> Option<Box<[u8]>> {
     }
 }
 
-fn rdata_address(rdata: &[u8]) -> Option<IpAddr> {
+pub(super) fn rdata_address(rdata: &[u8]) -> Option<IpAddr> {
     match rdata.len() {
         4 => <[u8; 4]>::try_from(rdata).ok().map(|octets| IpAddr::V4(Ipv4Addr::from(octets))),
         16 => <[u8; 16]>::try_from(rdata).ok().map(|octets| IpAddr::V6(Ipv6Addr::from(octets))),

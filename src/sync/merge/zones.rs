@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::estate::{Estate, Seen};
 use crate::findings::{Code, Finding};
-use crate::snapshot::model::{Soa, Zone, ZonePolicy};
+use crate::snapshot::model::{Rrsets, Soa, Zone, ZonePolicy};
 use crate::sources::facts::{SourceKind, ZoneFact};
 use crate::sync::policy::Policy;
 use crate::wire::Name;
@@ -81,7 +81,7 @@ impl Zones {
         let soa = facts.and_then(|facts| facts.soa.as_ref()).map_or_else(Soa::azure, |(_, soa)| soa.clone());
         // Others' names live in private-link zones too: what we lack is asked elsewhere.
         let policy = facts.and_then(|facts| facts.policy).unwrap_or(ZonePolicy::FallThrough);
-        Zone { apex: apex.clone(), soa, policy, rrsets: Vec::new() }
+        Zone { apex: apex.clone(), soa, policy, rrsets: Rrsets::default() }
     }
 }
 

@@ -5,10 +5,11 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
+use sha2::{Digest as _, Sha256};
 
 use super::{
-    FACTS_MAGIC, FORMAT, Facts, Header, PersistError, SET_MAGIC, TEMPORARY, digest, facts_path, generations,
-    set_path,
+    FACTS_MAGIC, FORMAT, Facts, Header, PersistError, SET_MAGIC, TEMPORARY, facts_path, generations,
+    hexadecimal, pack::Packed, set_path,
 };
 use crate::snapshot::model::RecordSet;
 
@@ -20,6 +21,25 @@ pub struct StateDir {
     keep: usize,
     /// Held until the process ends.
     _lock: File,
+}
+
+/// Digests and counts what is written.
+#[derive(Default)]
+struct Meter {
+    digest: Sha256,
+    length: u64,
+}
+
+impl Write for Meter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.digest.update(bytes);
+        self.length += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 impl StateDir {
@@ -70,15 +90,22 @@ impl StateDir {
         facts: &Facts,
     ) -> Result<(), PersistError> {
         // Facts first: a set that appears has its facts beside it.
-        self.save_facts(generation, created, facts)?;
+        self.save_facts(generation, created, set, facts)?;
         self.save_file(&set_path(&self.path, generation), SET_MAGIC, generation, created, set)?;
         self.prune();
         Ok(())
     }
 
     /// Saves the facts beside a set that is already there.
-    pub fn save_facts(&self, generation: u64, created: u64, facts: &Facts) -> Result<(), PersistError> {
-        self.save_file(&facts_path(&self.path, generation), FACTS_MAGIC, generation, created, facts)
+    pub fn save_facts(
+        &self,
+        generation: u64,
+        created: u64,
+        set: &RecordSet,
+        facts: &Facts,
+    ) -> Result<(), PersistError> {
+        let packed = Packed::new(facts, set);
+        self.save_file(&facts_path(&self.path, generation), FACTS_MAGIC, generation, created, &packed)
     }
 
     fn save_file<T: Serialize>(
@@ -89,7 +116,8 @@ impl StateDir {
         created: u64,
         content: &T,
     ) -> Result<(), PersistError> {
-        let body = postcard::to_stdvec(content).map_err(|error| PersistError::Corrupt {
+        // Encoded twice, for the digest and into the file, but never whole in memory.
+        let meter = postcard::to_io(content, Meter::default()).map_err(|error| PersistError::Corrupt {
             path: path.to_owned(),
             reason: format!("it cannot be encoded: {error}"),
         })?;
@@ -98,14 +126,14 @@ impl StateDir {
             generation,
             created,
             origin: concat!("hubdns ", env!("CARGO_PKG_VERSION")).to_owned(),
-            sha256: digest(&body),
-            length: body.len() as u64,
+            sha256: hexadecimal(&meter.digest.finalize()),
+            length: meter.length,
         };
         self.write(path, |out| {
             writeln!(out, "{magic}")?;
             serde_json::to_writer(&mut *out, &header)?;
             out.write_all(b"\n")?;
-            out.write_all(&body)
+            postcard::to_io(content, out).map(drop).map_err(io::Error::other)
         })
     }
 

@@ -1,0 +1,230 @@
+//! How [`Rrsets`] are made: of RRsets in order, of lists, and of saved chunks.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::chunk::{Chunk, Draft};
+use super::rrsets::{Rrsets, first_owner};
+use super::{Rrset, RrsetRef};
+use crate::wire::name;
+use crate::wire::{Name, Rtype};
+
+/// A chunk ends before one owner of so many.
+const OWNERS: u64 = 256;
+/// Most bytes of a chunk before its last owner: references take two bytes.
+const MAX_BYTES: usize = 48 << 10;
+
+/// Makes [`Rrsets`] of RRsets that come in order.
+#[derive(Debug, Default)]
+pub struct Builder {
+    chunks: Vec<Arc<Chunk>>,
+    len: usize,
+    pub(super) draft: Draft,
+}
+
+impl Builder {
+    /// Appends an RRset; one that is not behind the last is left out.
+    pub fn push(&mut self, rrset: &RrsetRef<'_>) {
+        self.add(rrset.key(), rrset.ttl, rrset.rdatas.clone(), rrset.variants());
+    }
+
+    /// The same.
+    pub fn push_rrset(&mut self, rrset: &Rrset) {
+        fn slices(rdatas: &[Box<[u8]>]) -> Vec<&[u8]> {
+            rdatas.iter().map(|rdata| &**rdata).collect()
+        }
+        let variants: Vec<_> = rrset
+            .variants
+            .iter()
+            .map(|variant| (variant.view, slices(&variant.rdatas).into_iter()))
+            .collect();
+        let key = (rrset.owner.as_wire(), rrset.rtype);
+        self.add(key, rrset.ttl, slices(&rrset.rdatas).into_iter(), variants.into_iter());
+    }
+
+    pub(super) fn push_all(&mut self, rrset: Option<&Rrset>) {
+        if let Some(rrset) = rrset {
+            self.push_rrset(rrset);
+        }
+    }
+
+    /// Appends an RRset of folded `owner` that is the same for all views.
+    pub fn push_plain<'d>(
+        &mut self,
+        owner: &Name,
+        rtype: Rtype,
+        ttl: u32,
+        rdatas: impl ExactSizeIterator<Item = &'d [u8]>,
+    ) {
+        self.add((owner.as_wire(), rtype), ttl, rdatas, std::iter::empty());
+    }
+
+    pub(super) fn add<'d, R, V>(&mut self, key: (&[u8], Rtype), ttl: u32, rdatas: R, variants: V)
+    where
+        R: ExactSizeIterator<Item = &'d [u8]>,
+        V: ExactSizeIterator<Item = (u8, R)>,
+    {
+        if let Some(last) = self.draft.last() {
+            if last >= key {
+                return;
+            }
+            if last.0 != key.0 && (self.draft.len() >= MAX_BYTES || opens_chunk(key.0)) {
+                self.end_chunk();
+            }
+        }
+        self.draft.push(key, ttl, rdatas, variants);
+    }
+
+    fn end_chunk(&mut self) {
+        if let Some(chunk) = self.draft.finish() {
+            self.push_chunk(Arc::new(chunk));
+        }
+    }
+
+    pub(super) fn push_chunk(&mut self, chunk: Arc<Chunk>) {
+        self.len += chunk.traits.count as usize;
+        self.chunks.push(chunk);
+    }
+
+    /// Ends the chunk where the next owner, of a chunk that is at hand, would.
+    pub(super) fn settle(&mut self, next: Option<&[u8]>) {
+        if next.is_some_and(opens_chunk) {
+            self.end_chunk();
+        }
+    }
+
+    /// The RRsets.
+    pub fn finish(mut self) -> Rrsets {
+        self.end_chunk();
+        self.chunks.shrink_to_fit();
+        Rrsets { chunks: self.chunks, len: self.len }
+    }
+}
+
+impl From<Vec<Rrset>> for Rrsets {
+    /// Sorts; of several with one owner and type the first stays.
+    fn from(mut rrsets: Vec<Rrset>) -> Self {
+        rrsets.sort_by(|a, b| (&a.owner, a.rtype).cmp(&(&b.owner, b.rtype)));
+        let mut builder = Builder::default();
+        for rrset in &rrsets {
+            builder.push_rrset(rrset);
+        }
+        builder.finish()
+    }
+}
+
+impl FromIterator<Rrset> for Rrsets {
+    fn from_iter<T: IntoIterator<Item = Rrset>>(rrsets: T) -> Self {
+        rrsets.into_iter().collect::<Vec<_>>().into()
+    }
+}
+
+impl Extend<Rrset> for Rrsets {
+    /// Adds RRsets; those that are there stay as they are.
+    fn extend<T: IntoIterator<Item = Rrset>>(&mut self, rrsets: T) {
+        let mut changes: Vec<_> = rrsets
+            .into_iter()
+            .filter(|rrset| self.get(rrset.owner.as_wire(), rrset.rtype).is_none())
+            .map(|rrset| ((rrset.owner.clone(), rrset.rtype), Some(rrset)))
+            .collect();
+        changes.sort_by(|a, b| a.0.cmp(&b.0));
+        changes.dedup_by(|next, first| next.0 == first.0);
+        *self = self.patched(&changes);
+    }
+}
+
+fn opens_chunk(owner: &[u8]) -> bool {
+    name::hash(owner, 0x6875_6264_6e73).is_multiple_of(OWNERS)
+}
+
+/// Some of the chunks of [`Rrsets`].
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Part {
+    /// Chunks of other ones: the first, and how many.
+    Known(u32, u32),
+    /// Its own.
+    Own(Rrsets),
+}
+
+impl Rrsets {
+    /// The same told by the chunks of `known` where it has them.
+    pub(crate) fn to_parts(&self, known: &Self) -> Vec<Part> {
+        let places: HashMap<*const Chunk, u32> = known.chunks.iter().map(Arc::as_ptr).zip(0..).collect();
+        let mut parts = Vec::new();
+        for chunk in &self.chunks {
+            match (places.get(&Arc::as_ptr(chunk)), parts.last_mut()) {
+                (Some(place), Some(Part::Known(first, count))) if *first + *count == *place => *count += 1,
+                (Some(place), _) => parts.push(Part::Known(*place, 1)),
+                (None, Some(Part::Own(rest))) => rest.push_chunk(chunk),
+                (None, _) => {
+                    let mut own = Self::default();
+                    own.push_chunk(chunk);
+                    parts.push(Part::Own(own));
+                }
+            }
+        }
+        parts
+    }
+
+    /// What [`Self::to_parts`] was made of; `None` if that had other chunks.
+    pub(crate) fn from_parts(parts: &[Part], known: &Self) -> Option<Self> {
+        let mut all = Self::default();
+        for part in parts {
+            let chunks = match part {
+                Part::Known(first, count) => {
+                    let first = *first as usize;
+                    known.chunks.get(first..first.checked_add(*count as usize)?)?
+                }
+                Part::Own(own) => &own.chunks,
+            };
+            for chunk in chunks {
+                let last = all.chunks.last().and_then(|chunk| chunk.last_owner());
+                if last.is_some_and(|last| last >= first_owner(chunk)) {
+                    return None;
+                }
+                all.push_chunk(chunk);
+            }
+        }
+        Some(all)
+    }
+
+    fn push_chunk(&mut self, chunk: &Arc<Chunk>) {
+        self.len += chunk.traits.count as usize;
+        self.chunks.push(Arc::clone(chunk));
+    }
+}
+
+struct Bytes<'a>(&'a [u8]);
+
+impl Serialize for Bytes<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(self.0)
+    }
+}
+
+impl Serialize for Rrsets {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.chunks.iter().map(|chunk| Bytes(&chunk.bytes)))
+    }
+}
+
+impl<'de> Deserialize<'de> for Rrsets {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let wrong = |text| serde::de::Error::custom(text);
+        let mut builder = Builder::default();
+        let mut end: Option<Arc<Chunk>> = None;
+        for bytes in <Vec<&[u8]>>::deserialize(deserializer)? {
+            let chunk = Chunk::check(bytes.into()).ok_or_else(|| wrong("a chunk of records is malformed"))?;
+            let last = end.as_deref().and_then(Chunk::last_owner);
+            if chunk.traits.count == 0 || last.is_some_and(|last| last >= first_owner(&chunk)) {
+                return Err(wrong("chunks of records are out of order"));
+            }
+            let chunk = Arc::new(chunk);
+            end = Some(Arc::clone(&chunk));
+            builder.push_chunk(chunk);
+        }
+        Ok(builder.finish())
+    }
+}
