@@ -2,11 +2,12 @@
 
 mod common;
 
-use common::{SIZES, options, record_set, snapshot};
+use common::{SIZES, name, options, record_set, snapshot};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use hubdns::snapshot::Snapshot;
-use hubdns::snapshot::model::RecordSet;
+use hubdns::snapshot::model::{RecordSet, Rrset};
 use hubdns::snapshot::publish::Publisher;
+use hubdns::wire::Name;
 use std::hint::black_box;
 
 fn build(criterion: &mut Criterion) {
@@ -29,25 +30,30 @@ fn sorted(size: usize) -> RecordSet {
     set
 }
 
-/// One address changes, one registry comes: until readers have it and what it
-/// supersedes is freed.
+/// One address changes; a name comes and goes; a name comes below two names
+/// that nothing else makes exist, and goes with them: until readers have it
+/// and what it supersedes is freed.
 fn update(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("snapshot_update");
     group.sample_size(10);
     for size in SIZES {
         let (one, options) = (sorted(size), options());
-        let mut changed = one.clone();
-        changed.zones[0].rrsets.edit(|rrsets| rrsets[size / 4].rdatas = vec![Box::new([10, 9, 9, 9])]);
-        let mut grown = one.clone();
-        grown.zones[0].rrsets.edit(|rrsets| {
-            let mut rrset = rrsets[size / 4].clone();
-            rrset.owner = rrset.owner.child(b"new").expect("a name");
-            rrsets.push(rrset);
-        });
-        for (kind, other) in [("change", &changed), ("add_and_remove", &grown)] {
+        let some = one.zones[0].rrsets.iter().nth(size / 4).expect("an RRset").to_rrset();
+        let other = |owner: Name| {
+            let rrset = Rrset { owner: owner.clone(), rdatas: vec![Box::new([10, 9, 9, 9])], ..some.clone() };
+            let mut set = one.clone();
+            set.zones[0].rrsets = set.zones[0].rrsets.patched(&[((owner, rrset.rtype), Some(rrset))]);
+            set
+        };
+        let kinds = [
+            ("change", other(some.owner.clone())),
+            ("name", other(name("newcomer.privatelink.azurecr.io"))),
+            ("empty_non_terminal", other(name("a.brand.new.privatelink.azurecr.io"))),
+        ];
+        for (kind, other) in &kinds {
             let publisher = Publisher::new(Snapshot::build(&one, &options, 1));
             let (mut before, mut after) = (&one, other);
-            group.bench_function(BenchmarkId::new(kind, size), |bencher| {
+            group.bench_function(BenchmarkId::new(*kind, size), |bencher| {
                 bencher.iter(|| {
                     let next = Snapshot::update(&publisher.current(), before, after, &options, 2);
                     publisher.publish(next.expect("an update"));

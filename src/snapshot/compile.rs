@@ -1,48 +1,71 @@
 //! Turns nodes into compiled entries: every answer section ready to copy.
 
+use super::chain::{Chain, End, Step};
 use super::entry::{Draft, Rest, add_variant};
 use super::model::{RrsetRef, Soa, Zone};
-use super::nodes::{Chain, End, Nodes, Step};
+use super::nodes::Nodes;
 use super::place::NodeFlags;
-use super::table::{Shard, ShardBuilder, Suffixes, Table, TableBuilder, shard_number, shards_for};
+use super::table::{Shard, ShardBuilder, Suffixes, Table, shard_of_upper, shards_for};
 use super::writer::{Writer, fixed_fields};
 use crate::wire::Rtype;
 
 /// Names that are looked at to find what suffixes many of them share.
 const SAMPLE: usize = 1 << 16;
 
-/// Compiles all of `nodes`; SOAs without a serial get `serial`.
+/// As many names are worth a second thread.
+const NAMES_A_THREAD: usize = 1 << 14;
+
+/// Compiles all of `nodes`; SOAs without a serial get `serial`. Half of the
+/// shards are compiled by a second thread, which has this one's priority.
 pub(super) fn compile(nodes: &Nodes<'_>, flat: bool, serial: u32) -> Table {
-    let names = nodes.list.len();
-    let sample = nodes.list.iter().step_by(names / SAMPLE + 1).map(|node| node.name);
-    let shards = shards_for(names);
-    let mut table = TableBuilder::new(shards, Suffixes::of(sample));
-    let (order, ends) = by_shard(nodes, shards);
-    let mut compiler = Compiler::new(nodes, flat, serial);
-    let mut start = 0;
-    for end in ends {
-        let shard = compiler.shard(order.get(start..end as usize).unwrap_or_default(), table.suffixes());
-        table.push(shard);
-        start = end as usize;
+    let names = nodes.len();
+    let sample = (0..names as u32).step_by(names / SAMPLE + 1).map(|number| nodes.name(number));
+    let suffixes = Suffixes::of(sample);
+    let (order, ends) = by_shard(nodes, shards_for(names));
+    let shards = |ends: &[u32], start: u32| {
+        let mut compiler = Compiler::new(nodes, flat, serial);
+        let starts = std::iter::once(start).chain(ends.iter().copied());
+        let ranges = starts.zip(ends).map(|(start, end)| start as usize..*end as usize);
+        let numbers = ranges.map(|range| order.get(range).unwrap_or_default());
+        numbers.map(|numbers| compiler.shard(numbers, &suffixes)).collect()
+    };
+    if names < 2 * NAMES_A_THREAD {
+        return Table::new(shards(&ends, 0), suffixes);
     }
-    table.finish()
+    let (first, second) = ends.split_at(ends.len() / 2);
+    let middle = first.last().copied().unwrap_or_default();
+    let mut all: Vec<Shard> = Vec::new();
+    std::thread::scope(|scope| {
+        let other =
+            std::thread::Builder::new().spawn_scoped(scope, || -> Vec<Shard> { shards(second, middle) });
+        all = shards(first, 0);
+        all.reserve_exact(second.len());
+        // A system that grants no thread leaves the work to this one.
+        match other {
+            Ok(other) => match other.join() {
+                Ok(rest) => all.extend(rest),
+                Err(panic) => std::panic::resume_unwind(panic),
+            },
+            Err(_) => all.append(&mut shards(second, middle)),
+        }
+    });
+    Table::new(all, suffixes)
 }
 
 /// The nodes shard by shard, and where each shard's end.
 fn by_shard(nodes: &Nodes<'_>, shards: usize) -> (Vec<u32>, Vec<u32>) {
-    let numbers: Vec<u32> = nodes.list.iter().map(|node| shard_number(node.name, shards) as u32).collect();
     let mut ends = vec![0u32; shards];
-    for number in &numbers {
-        ends[*number as usize] += 1;
+    for (hash, _) in nodes.hashes() {
+        ends[shard_of_upper(hash, shards)] += 1;
     }
     let mut sum = 0;
     for end in &mut ends {
         sum += std::mem::replace(end, sum);
     }
-    let mut order = vec![0u32; numbers.len()];
-    for (index, number) in (0u32..).zip(numbers) {
-        let next = &mut ends[number as usize];
-        order[*next as usize] = index;
+    let mut order = vec![0u32; nodes.len()];
+    for (hash, number) in nodes.hashes() {
+        let next = &mut ends[shard_of_upper(hash, shards)];
+        order[*next as usize] = number;
         *next += 1;
     }
     (order, ends)
@@ -52,6 +75,7 @@ fn by_shard(nodes: &Nodes<'_>, shards: usize) -> (Vec<u32>, Vec<u32>) {
 pub(super) struct Compiler<'n, 'a> {
     builder: EntryBuilder<'n, 'a>,
     shard: ShardBuilder,
+    names: Vec<&'a [u8]>,
     entry: Vec<u8>,
     variant: Vec<u8>,
 }
@@ -67,16 +91,26 @@ impl<'n, 'a> Compiler<'n, 'a> {
             body: Writer::default(),
             directory: Vec::new(),
             steps: Vec::new(),
+            rrsets: Vec::new(),
             sought: Vec::new(),
         };
-        Self { builder, shard: ShardBuilder::default(), entry: Vec::new(), variant: Vec::new() }
+        Self {
+            builder,
+            shard: ShardBuilder::default(),
+            names: Vec::new(),
+            entry: Vec::new(),
+            variant: Vec::new(),
+        }
     }
 
     /// The shard of the nodes with these numbers.
     pub(super) fn shard(&mut self, indexes: &[u32], suffixes: &Suffixes) -> Shard {
-        let Self { builder, shard, entry, variant } = self;
-        for index in indexes {
-            let name = builder.nodes.node(*index).name;
+        let Self { builder, shard, names, entry, variant } = self;
+        // The names of a shard lie far apart: fetched one after another before
+        // any is compiled, they are waited for together.
+        names.clear();
+        names.extend(indexes.iter().map(|index| builder.nodes.name(*index)));
+        for (index, name) in indexes.iter().zip(names.iter().copied()) {
             let split = suffixes.split(name);
             entry.clear();
             builder.compile(*index, split, 0, entry);
@@ -89,7 +123,7 @@ impl<'n, 'a> Compiler<'n, 'a> {
                 }
             }
             shard.passed.append(&mut builder.sought);
-            shard.insert(name, entry);
+            shard.insert(name, builder.nodes.node(*index).children, entry);
         }
         shard.finish()
     }
@@ -130,6 +164,8 @@ struct EntryBuilder<'n, 'a> {
     directory: Vec<(Rtype, u16, u16, u32)>,
     /// Room for a chain's steps.
     steps: Vec<Step<'a>>,
+    /// Room for a name's RRsets.
+    rrsets: Vec<RrsetRef<'a>>,
     /// The hashes of the names that the chains pass.
     sought: Vec<u32>,
 }
@@ -138,9 +174,10 @@ impl<'a> EntryBuilder<'_, 'a> {
     /// Appends the node's entry to `out`, as clients of `view` get it.
     fn compile(&mut self, index: u32, (prefix, suffix): (&[u8], u16), view: u8, out: &mut Vec<u8>) {
         let node = self.nodes.node(index);
+        let name = self.nodes.name(index);
         self.view = view;
         self.directory.clear();
-        self.body.reset(node.name);
+        self.body.reset(name);
         let mut draft = (Rest::NoData, false, None, node.zone, (0, 0));
         if node.flags.exists() {
             draft = self.node(index);
@@ -183,7 +220,7 @@ impl<'a> EntryBuilder<'_, 'a> {
         let apex = self.nodes.zones.get(zone as usize).map(|zone| zone.apex.as_wire());
         let soa_owner = apex.and_then(|apex| self.body.pointer(apex));
         if let End::Node(end, at) = &chain.end {
-            self.rrsets(*end, at, &chain, node.name, (chain_count, chain_len), alias_ttl);
+            self.rrsets(*end, at, &chain, self.nodes.name(index), (chain_count, chain_len), alias_ttl);
         }
         if let Some(first) = chain.steps.first() {
             let (count, start) = (1 + u16::from(first.dname.is_some()), self.body.bytes.len());
@@ -211,16 +248,9 @@ impl<'a> EntryBuilder<'_, 'a> {
         alias_ttl: u32,
     ) {
         let node = self.nodes.node(end);
-        let usual = |rrset: &&RrsetRef<'_>| rrset.rtype != Rtype::CNAME;
-        let mut sorted = Vec::new();
-        let only = node.rrsets.iter().find(usual);
-        let rrsets: &[&RrsetRef<'_>] = if node.rrsets.iter().filter(usual).nth(1).is_none() {
-            only.as_slice()
-        } else {
-            sorted.extend(node.rrsets.iter().filter(usual));
-            sorted.sort_by_key(|r: &&RrsetRef<'_>| (r.rtype != Rtype::A, r.rtype != Rtype::AAAA, r.rtype));
-            &sorted
-        };
+        let mut rrsets = std::mem::take(&mut self.rrsets);
+        rrsets.extend(self.nodes.rrsets(end).filter(|rrset| rrset.rtype != Rtype::CNAME));
+        rrsets.sort_by_key(|r| (r.rtype != Rtype::A, r.rtype != Rtype::AAAA, r.rtype));
         for (position, rrset) in rrsets.iter().enumerate() {
             let is_address = matches!(rrset.rtype, Rtype::A | Rtype::AAAA);
             let is_flat =
@@ -241,6 +271,8 @@ impl<'a> EntryBuilder<'_, 'a> {
                 self.push_directory(rrset.rtype, count, start);
             }
         }
+        rrsets.clear();
+        self.rrsets = rrsets;
         if node.flags.any(NodeFlags::APEX)
             && let Some(zone) = self.nodes.zones.get(node.zone as usize)
         {
@@ -268,11 +300,11 @@ impl<'a> EntryBuilder<'_, 'a> {
             End::Denied(end, _) => (None, self.nodes.node(*end).zone),
             End::Leads | End::Loop => return 10,
         };
-        let rrsets = index.map(|index| &self.nodes.node(index).rrsets);
-        let address = rrsets.and_then(|rrsets| rrsets.get(Rtype::A).or(rrsets.get(Rtype::AAAA)));
+        let rrset = |rtype| self.nodes.rrset(index?, rtype);
+        let address = rrset(Rtype::A).or_else(|| rrset(Rtype::AAAA));
         let negative = || self.nodes.zones.get(soa as usize).map_or(10, |zone| negative_ttl(&zone.soa));
         address.map_or_else(
-            || rrsets.and_then(|rrsets| rrsets.iter().map(|r| r.ttl).min()).unwrap_or_else(negative),
+            || index.and_then(|index| self.nodes.rrsets(index).map(|r| r.ttl).min()).unwrap_or_else(negative),
             |r| r.ttl,
         )
     }
@@ -282,11 +314,10 @@ impl<'a> EntryBuilder<'_, 'a> {
         let mut count = 0;
         for step in steps {
             let ttl = step.ttl.unwrap_or(alias_ttl);
-            if let Some(dname) = step.dname {
-                let node = self.nodes.node(dname);
-                if let Some(rrset) = node.rrsets.get(Rtype::DNAME) {
-                    count += self.body.rrset(node.name, rrset, self.view);
-                }
+            if let Some(dname) = step.dname
+                && let Some(rrset) = self.nodes.rrset(dname, Rtype::DNAME)
+            {
+                count += self.body.rrset(self.nodes.name(dname), &rrset, self.view);
             }
             self.body.cname(&step.owner, ttl, &step.target);
             count += 1;

@@ -46,6 +46,11 @@ impl NameIndex {
         }
     }
 
+    /// The upper half of each name's hash, and its number.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, u32)> {
+        self.slots.iter().filter(|slot| **slot != 0).map(|slot| ((*slot >> 32) as u32, *slot as u32 - 1))
+    }
+
     /// The name's number, or the free slot where it would stand.
     fn probe<'n>(&self, tag: u32, name: &[u8], name_of: impl Fn(u32) -> &'n [u8]) -> Result<u32, usize> {
         let mut at = self.start(tag);

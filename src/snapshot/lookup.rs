@@ -6,28 +6,17 @@
 
 use std::cmp::Ordering;
 
-use super::model::{Alias, RecordSet, RrsetRef, Zone};
+use super::model::{Alias, RecordSet, Zone};
 use crate::wire::Rtype;
 
-/// How one set differs from another with the same zones and views.
-#[derive(Debug, Default)]
-pub(super) struct Changes<'a> {
-    /// Owner names, aliases and names of registries of which anything differs;
-    /// some may stand here twice.
-    pub(super) owners: Vec<&'a [u8]>,
-    /// Whether a name may have lost all its records in a zone.
-    pub(super) removes: bool,
-    /// Whether a name may have got its first records in a zone.
-    pub(super) adds: bool,
-}
-
-/// What differs between two sets; `None` if they differ in more than names, are
+/// The owner names, aliases and names of registries of which anything differs
+/// between two sets, some twice; `None` if they differ in more than names, are
 /// not sorted, or differ in more than `limit` places.
-pub(super) fn diff<'a>(before: &'a RecordSet, after: &'a RecordSet, limit: usize) -> Option<Changes<'a>> {
+pub(super) fn diff<'a>(before: &'a RecordSet, after: &'a RecordSet, limit: usize) -> Option<Vec<&'a [u8]>> {
     if before.views != after.views || before.zones.len() != after.zones.len() {
         return None;
     }
-    let mut changes = Changes::default();
+    let mut changes = Vec::new();
     for (old, new) in before.zones.iter().zip(&after.zones) {
         let same = old.apex == new.apex
             && old.policy == new.policy
@@ -37,7 +26,7 @@ pub(super) fn diff<'a>(before: &'a RecordSet, after: &'a RecordSet, limit: usize
             return None;
         }
         if old.soa != new.soa {
-            changes.owners.push(new.apex.as_wire());
+            changes.push(new.apex.as_wire());
         }
         for (told, (old, new)) in old.rrsets.diff(&new.rrsets).enumerate() {
             if told >= limit {
@@ -48,22 +37,19 @@ pub(super) fn diff<'a>(before: &'a RecordSet, after: &'a RecordSet, limit: usize
                 // A cut, perhaps: what lies below changes too.
                 return None;
             }
-            let held = |rrset: Option<&RrsetRef<'_>>| rrset.is_some_and(|rrset| !rrset.rdatas.is_empty());
-            changes.removes |= held(old.as_ref()) && !held(new.as_ref());
-            changes.adds |= held(new.as_ref()) && !held(old.as_ref());
-            changes.owners.push(either.owner.as_wire());
+            changes.push(either.owner.as_wire());
         }
     }
     let compare = |a: &Alias, b: &Alias| a.public.cmp(&b.public);
     compare_sorted(&before.aliases, &after.aliases, limit, compare, |old, new| {
-        changes.owners.push(new.or(old)?.public.as_wire());
+        changes.push(new.or(old)?.public.as_wire());
         Some(())
     })?;
     compare_sorted(&before.own, &after.own, limit, Ord::cmp, |old, new| {
-        changes.owners.push(new.or(old)?.as_wire());
+        changes.push(new.or(old)?.as_wire());
         Some(())
     })?;
-    (changes.owners.len() <= limit).then_some(changes)
+    (changes.len() <= limit).then_some(changes)
 }
 
 /// Tells what two lists in strict order have apart; `None` if they are not in

@@ -9,6 +9,7 @@
 //! cache miss per label), and hickory's `Catalog` (120,800 instructions
 //! where this takes a few hundred).
 
+mod chain;
 mod compile;
 mod enclosers;
 mod entry;
@@ -48,11 +49,11 @@ pub struct Snapshot {
     instance: u64,
     table: Table,
     views: Arc<ViewTable>,
-    /// Whether any RRset has variants for views.
-    has_variants: bool,
     has_views: bool,
     /// Whether a zone has cuts or DNAMEs.
     has_cuts: bool,
+    /// Whether a zone may hold names of a zone within it.
+    overlaps: bool,
     zones: Box<[ZoneSoa]>,
     depths: u64,
     enclosers: Arc<Enclosers>,
@@ -85,8 +86,8 @@ impl Snapshot {
             instance: INSTANCES.fetch_add(1, Ordering::Relaxed),
             zones: zone_soas(&nodes.zones, serial),
             table: compile::compile(&nodes, options.flat, serial),
-            has_variants: nodes.has_variants,
             has_cuts: nodes.has_cuts,
+            overlaps: nodes.overlaps,
             has_views: nodes.has_variants && !views.is_empty(),
             views,
             depths: nodes.depths(),
@@ -94,7 +95,7 @@ impl Snapshot {
                 nodes.zones.iter().map(|zone| &zone.apex).chain(&options.suffixes).map(Name::as_wire),
             )),
             forward_own_missing: options.forward_own_missing,
-            names: nodes.list.iter().filter(|node| node.flags.any(NodeFlags::HELD)).count(),
+            names: nodes.held(),
             options: Arc::new(options.clone()),
         }
     }

@@ -3,6 +3,7 @@
 
 mod build;
 mod chunk;
+mod handle;
 mod rrsets;
 #[cfg(test)]
 mod tests;
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::wire::{Name, Rtype};
 pub use build::Builder;
 pub(crate) use build::Part;
+pub use handle::Run;
 pub use rrsets::{Diff, Iter, Rrsets};
 pub use view::{Rdatas, RrsetRef, WireName};
 

@@ -1,72 +1,58 @@
 //! The names of a record set, before they are compiled: which exist, what
 //! they hold, where their CNAMEs lead.
 
-use std::borrow::Cow;
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 
 use super::index::NameIndex;
-use super::model::{AnswerOptions, RecordSet, RrsetRef, Rrsets, Soa, Zone, ZonePolicy};
-use super::place::{NodeFlags, Place, Tree, place, private_name};
-use super::table::passed_hash;
-use crate::wire::name::{Labels, parent};
-use crate::wire::{FoldedName, Name, Rtype};
+use super::model::{AnswerOptions, RecordSet, RrsetRef, Rrsets, Run, Soa, Zone, ZonePolicy};
+use super::place::{NodeFlags, Tree};
+use crate::wire::name::{is_at_or_below, parent};
+use crate::wire::{Name, Rtype};
 
-/// Longest chain of CNAMEs that is followed (design.md section 3).
-const MAX_CHAIN: usize = 8;
-
-/// Sets apart the hashes of names that only decide where a target stands from
-/// those of the targets.
-pub(super) const DECIDING: u32 = 0x9e37_79b9;
-
-/// One name.
-#[derive(Debug)]
-pub(super) struct Node<'a> {
-    pub(super) name: &'a [u8],
-    pub(super) flags: NodeFlags,
+/// One name, in twenty bytes: a million of them stand beside the old snapshot
+/// and the new one.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Node {
+    /// The number of the run that holds its RRsets, or that of its name among [`Nodes::others`].
+    home: u32,
+    /// Where in the run they begin; [`NOWHERE`] without RRsets.
+    at: u32,
     /// Index of the zone whose SOA denies.
     pub(super) zone: u32,
-    pub(super) rrsets: NodeRrsets<'a>,
-    pub(super) alias: Option<&'a Name>,
+    /// How many names one label below it lie in a zone through its data.
+    pub(super) children: u32,
+    pub(super) flags: NodeFlags,
+    /// One RRset alone, which most names have.
+    is_single: bool,
+    has_cname: bool,
 }
 
-/// The RRsets of one name: nearly always one, so that one costs no allocation.
-#[derive(Debug, Default)]
-pub(super) struct NodeRrsets<'a> {
-    first: Option<RrsetRef<'a>>,
-    #[expect(clippy::box_collection, reason = "a pointer in every node instead of three words")]
-    more: Option<Box<Vec<RrsetRef<'a>>>>,
-}
+/// The place of a name without RRsets.
+const NOWHERE: u32 = u32::MAX;
 
-impl<'a> NodeRrsets<'a> {
-    fn push(&mut self, rrset: RrsetRef<'a>) {
-        if self.first.is_none() {
-            self.first = Some(rrset);
-        } else {
-            self.more.get_or_insert_default().push(rrset);
-        }
-    }
-
-    pub(super) fn iter(&self) -> impl Iterator<Item = &RrsetRef<'a>> {
-        self.first.iter().chain(self.more.iter().flat_map(|more| more.iter()))
-    }
-
-    pub(super) fn get(&self, rtype: Rtype) -> Option<&RrsetRef<'a>> {
-        self.iter().find(|rrset| rrset.rtype == rtype)
-    }
+/// A name that holds nothing, or not yet.
+#[derive(Debug)]
+struct Other<'a> {
+    name: &'a [u8],
+    alias: Option<&'a Name>,
 }
 
 /// All names of a record set.
 #[derive(Debug)]
 pub(super) struct Nodes<'a> {
-    pub(super) list: Vec<Node<'a>>,
+    list: Vec<Node>,
+    runs: Vec<Run<'a>>,
+    others: Vec<Other<'a>>,
     pub(super) zones: Vec<&'a Zone>,
     index: NameIndex,
     depths: u64,
-    forward_own_missing: bool,
+    pub(super) forward_own_missing: bool,
     /// Whether any RRset has variants.
     pub(super) has_variants: bool,
     /// Whether any zone has a cut or a DNAME.
     pub(super) has_cuts: bool,
+    /// Whether a zone holds names of a zone within it.
+    pub(super) overlaps: bool,
 }
 
 /// The zones that must exist besides those of the set: a registry of ours is
@@ -78,9 +64,12 @@ pub(super) fn implied_zones(set: &RecordSet, options: &AnswerOptions) -> Vec<Zon
         // Most names end otherwise: that is told before labels are.
         let is_below =
             |name: &Name, top: &Name| name.as_wire().ends_with(top.as_wire()) && name.is_at_or_below(top);
+        if set.zones.iter().any(|zone| zone.apex == apex) {
+            continue;
+        }
         let is_wanted = set.own.iter().any(|name| is_below(name, suffix))
             || set.aliases.iter().any(|alias| is_below(&alias.target, &apex));
-        if is_wanted && !set.zones.iter().any(|zone| zone.apex == apex) {
+        if is_wanted {
             zones.push(Zone {
                 apex,
                 soa: Soa::azure(),
@@ -130,40 +119,89 @@ impl<'a> Nodes<'a> {
     pub(super) fn empty(expected: usize, options: &AnswerOptions) -> Self {
         Self {
             list: Vec::with_capacity(expected),
+            runs: Vec::new(),
+            others: Vec::new(),
             zones: Vec::new(),
             index: NameIndex::with_capacity(expected),
             depths: 0,
             forward_own_missing: options.forward_own_missing,
             has_variants: false,
             has_cuts: false,
+            overlaps: false,
         }
     }
 
-    pub(super) fn entry(&mut self, name: &'a [u8]) -> (&mut Node<'a>, u32) {
-        let next = self.list.len() as u32;
-        let list = &self.list;
-        let index = self.index.find_or_insert(name, next, |at| list[at as usize].name);
-        if index == next {
-            let (flags, rrsets) = (NodeFlags::default(), NodeRrsets::default());
-            self.list.push(Node { name, flags, zone: u32::MAX, rrsets, alias: None });
+    /// The node of `name`, a new one if there is none.
+    pub(super) fn entry(&mut self, name: &'a [u8]) -> &mut Node {
+        let number = self.number_or_new(name, (self.others.len() as u32, NOWHERE));
+        let node = &self.list[number as usize];
+        if node.at == NOWHERE && node.home as usize == self.others.len() {
+            self.others.push(Other { name, alias: None });
         }
-        (&mut self.list[index as usize], index)
+        &mut self.list[number as usize]
+    }
+
+    /// The number of `name`, whose node stands at `place` if it is new.
+    fn number_or_new(&mut self, name: &[u8], (home, at): (u32, u32)) -> u32 {
+        let next = self.list.len() as u32;
+        let Self { list, runs, others, index, .. } = self;
+        let number = index.find_or_insert(name, next, |at| name_of(list[at as usize], runs, others));
+        if number == next {
+            self.list.push(Node {
+                home,
+                at,
+                zone: u32::MAX,
+                children: 0,
+                flags: NodeFlags::default(),
+                is_single: false,
+                has_cname: false,
+            });
+        }
+        number
     }
 
     pub(super) fn mark(&mut self, name: &'a Name, bits: u16) {
-        let (node, _) = self.entry(name.as_wire());
-        node.flags.0 |= bits;
+        self.entry(name.as_wire()).flags.0 |= bits;
     }
 
     fn add_zone(&mut self, zone: &'a Zone) {
         let index = self.add_apex(zone);
         let cuts = cuts(zone);
         self.has_cuts |= !cuts.is_empty();
-        for rrset in &zone.rrsets {
-            if !rrset.rdatas.is_empty() && !is_occluded(&rrset, &cuts) {
-                self.add_rrset(rrset, zone, index);
+        let inner = self.zones.iter().map(|inner| inner.apex.as_wire());
+        let inner: Vec<&[u8]> = inner.filter(|inner| is_below(inner, zone.apex.as_wire())).collect();
+        for run in zone.rrsets.runs() {
+            self.runs.push(run);
+            let mut at = 0;
+            if !inner.is_empty() && !self.overlaps {
+                self.overlaps = has_any_of(run, &inner);
+            }
+            while let Some(end) = self.add_owner(run, at, zone, index, &cuts) {
+                at = end;
             }
         }
+    }
+
+    /// Adds the owner at `at` of the newest run; the place behind it.
+    fn add_owner(
+        &mut self,
+        run: Run<'a>,
+        at: usize,
+        zone: &'a Zone,
+        zone_index: u32,
+        cuts: &HashSet<&[u8]>,
+    ) -> Option<usize> {
+        let (held, end) = Held::read(run, at)?;
+        let owner = run.owner(at);
+        if !held.is_any || is_occluded(owner, cuts) {
+            return Some(end);
+        }
+        if let Some(existed) = self.hold(owner, &held, at, zone, zone_index)
+            && zone.apex.as_wire() != owner
+        {
+            self.add_ancestors(owner, existed, zone, zone_index);
+        }
+        Some(end)
     }
 
     /// Adds the zone's apex; the zone's number.
@@ -171,7 +209,7 @@ impl<'a> Nodes<'a> {
         let index = self.zones.len() as u32;
         self.zones.push(zone);
         self.depths |= 1 << zone.apex.label_count().min(63);
-        let (apex, _) = self.entry(zone.apex.as_wire());
+        let apex = self.entry(zone.apex.as_wire());
         if !apex.flags.any(NodeFlags::APEX) {
             apex.zone = index;
             let authoritative = zone.policy == ZonePolicy::Authoritative;
@@ -181,48 +219,54 @@ impl<'a> Nodes<'a> {
         index
     }
 
-    fn add_rrset(&mut self, rrset: RrsetRef<'a>, zone: &'a Zone, zone_index: u32) {
-        let owner = rrset.owner;
-        if self.hold(rrset, zone, zone_index) && owner != zone.apex {
-            self.add_ancestors(owner.is_wildcard(), owner.as_wire(), zone, zone_index);
-        }
+    /// Adds what `zone` holds of `name`, and nothing above it; whether that counts.
+    pub(super) fn load(&mut self, name: &[u8], zone: &'a Zone, zone_index: u32) -> bool {
+        let Some((run, at)) = zone.rrsets.place(name) else { return false };
+        let Some((held, _)) = Held::read(run, at) else { return false };
+        self.runs.push(run);
+        held.is_any && self.hold(run.owner(at), &held, at, zone, zone_index).is_some()
     }
 
-    /// Adds an RRset to its owner alone; whether it counts.
-    pub(super) fn hold(&mut self, rrset: RrsetRef<'a>, zone: &'a Zone, zone_index: u32) -> bool {
-        let owner = rrset.owner.as_wire();
-        let is_apex = rrset.owner == zone.apex;
-        let (node, _) = self.entry(owner);
-        let held_elsewhere = node.flags.any(NodeFlags::HELD) && node.zone != zone_index;
-        let known = node.rrsets.iter().any(|held| held.rtype == rrset.rtype);
-        if held_elsewhere || known || rrset.rtype == Rtype::SOA {
-            return false;
+    /// Adds the owner at `at` of the newest run; whether it had to be, because
+    /// of names below it, before. `None` if another zone holds it.
+    fn hold(
+        &mut self,
+        owner: &'a [u8],
+        held: &Held,
+        at: usize,
+        zone: &'a Zone,
+        zone_index: u32,
+    ) -> Option<bool> {
+        let home = (self.runs.len() as u32 - 1, at as u32);
+        let number = self.number_or_new(owner, home);
+        let node = &mut self.list[number as usize];
+        if node.flags.any(NodeFlags::HELD) && node.zone != zone_index {
+            return None;
         }
+        let existed = node.flags.exists();
+        (node.home, node.at) = home;
         node.zone = zone_index;
-        let varies = rrset.is_varied();
-        node.flags.0 = node.flags.0 & !NodeFlags::EMPTY | NodeFlags::HELD | NodeFlags::IN_ZONE;
-        if rrset.rtype == Rtype::NS && !is_apex {
-            node.flags.0 |= NodeFlags::DELEGATION;
+        node.flags.0 = node.flags.0 & !NodeFlags::EMPTY | NodeFlags::HELD | NodeFlags::IN_ZONE | held.flags;
+        if zone.apex.as_wire() == owner {
+            node.flags.0 &= !NodeFlags::DELEGATION;
         }
-        if rrset.rtype == Rtype::DNAME {
-            node.flags.0 |= NodeFlags::DNAME;
-        }
-        node.rrsets.push(rrset);
-        self.has_variants |= varies;
-        true
+        (node.is_single, node.has_cname) = (held.is_single, held.has_cname);
+        self.has_variants |= held.is_varied;
+        Some(existed)
     }
 
     /// Makes the names between `owner` and the apex exist.
-    fn add_ancestors(&mut self, is_wildcard: bool, owner: &'a [u8], zone: &'a Zone, zone_index: u32) {
+    fn add_ancestors(&mut self, owner: &'a [u8], mut existed: bool, zone: &'a Zone, zone_index: u32) {
         let mut up = owner;
         while let Some(above) = parent(up) {
-            let (node, _) = self.entry(above);
-            let existed = node.flags.exists();
+            let node = self.entry(above);
+            node.children += u32::from(!existed);
+            existed = node.flags.exists();
             if !existed {
                 node.flags.0 |= NodeFlags::EMPTY | NodeFlags::IN_ZONE;
                 node.zone = zone_index;
             }
-            if is_wildcard && up.len() == owner.len() {
+            if up.len() == owner.len() && owner.starts_with(b"\x01*") {
                 node.flags.0 |= NodeFlags::WILDCARD_BELOW;
             }
             if existed || above.len() <= zone.apex.as_wire().len() {
@@ -233,16 +277,19 @@ impl<'a> Nodes<'a> {
     }
 
     pub(super) fn add_alias(&mut self, public: &'a Name, target: &'a Name) {
-        let zone = self.get(target.as_wire()).map(|index| self.list[index as usize].zone);
-        let (node, _) = self.entry(public.as_wire());
+        let zone = self.get(target.as_wire()).map(|number| self.list[number as usize].zone);
+        let node = self.entry(public.as_wire());
         // Records under the public name itself (a zone file of azurecr.io) go first.
         if node.flags.any(NodeFlags::HELD) {
             return;
         }
-        node.alias = Some(target);
         node.flags.0 = node.flags.0 & !NodeFlags::EMPTY | NodeFlags::HELD;
         if let Some(zone) = zone {
             node.zone = zone;
+        }
+        let home = node.home as usize;
+        if let Some(other) = self.others.get_mut(home) {
+            other.alias = Some(target);
         }
     }
 
@@ -256,141 +303,119 @@ impl<'a> Nodes<'a> {
         self.depths = depths;
     }
 
-    pub(super) fn node(&self, index: u32) -> &Node<'a> {
-        &self.list[index as usize]
+    pub(super) fn node(&self, number: u32) -> &Node {
+        &self.list[number as usize]
     }
 
-    /// The views whose clients may get another answer at the node `start`
-    /// than everybody else: those with variants anywhere on its chain.
-    pub(super) fn views(&self, start: u32) -> BTreeSet<u8> {
-        let mut views = BTreeSet::new();
-        if self.has_variants {
-            let pass = &mut |passed| {
-                let variants = self.node(passed).rrsets.iter().flat_map(RrsetRef::variants);
-                views.extend(variants.map(|(view, _)| view).filter(|view| *view != 0));
-            };
-            self.walk(start, 0, Vec::new(), &mut Vec::new(), pass);
-        }
-        views
+    /// How many names there are, numbered from zero.
+    pub(super) const fn len(&self) -> usize {
+        self.list.len()
     }
 
-    /// Follows CNAMEs from the node `start` to where they end for clients of
-    /// `view`. `steps` is an empty vector to use again. To `sought` come the
-    /// hashes of the names that decide where the chain leads.
-    pub(super) fn follow(
-        &self,
-        start: u32,
-        view: u8,
-        steps: Vec<Step<'a>>,
-        sought: &mut Vec<u32>,
-    ) -> Chain<'a> {
-        self.walk(start, view, steps, sought, &mut |_| ())
+    /// How many names clients may find.
+    pub(super) fn held(&self) -> usize {
+        self.list.iter().filter(|node| node.flags.any(NodeFlags::HELD)).count()
     }
 
-    /// [`Self::follow`] that tells each node it passes.
-    fn walk(
-        &self,
-        start: u32,
-        view: u8,
-        mut steps: Vec<Step<'a>>,
-        sought: &mut Vec<u32>,
-        pass: &mut impl FnMut(u32),
-    ) -> Chain<'a> {
-        let mut at: Cow<'a, [u8]> = Cow::Borrowed(self.node(start).name);
-        let mut place: Place<u32> = Place::Exact(start);
-        loop {
-            let node = match place {
-                Place::Exact(index) | Place::Wildcard(index) => index,
-                Place::Dname(index) => {
-                    pass(index);
-                    let Some(step) = self.substitute(index, &at, view) else {
-                        return Chain { steps, end: End::Denied(index, false) };
-                    };
-                    let Some(next) = self.step(&mut steps, step, sought) else { break };
-                    (at, place) = next;
-                    continue;
-                }
-                Place::Denied(index) => return Chain { steps, end: End::Denied(index, false) },
-                Place::OwnMissing { .. } if self.forward_own_missing => {
-                    return Chain { steps, end: End::Leads };
-                }
-                Place::OwnMissing { suffix_labels, public } => {
-                    let private = if public { private_name(&at, suffix_labels) } else { None };
-                    let Some(private) = private else {
-                        return Chain { steps, end: End::Denied(self.private_apex(&at), true) };
-                    };
-                    let step = Step { owner: at, ttl: None, target: Cow::Owned(private), dname: None };
-                    let Some(next) = self.step(&mut steps, step, sought) else { break };
-                    (at, place) = next;
-                    continue;
-                }
-                Place::Outside => return Chain { steps, end: End::Leads },
-            };
-            pass(node);
-            let found = self.node(node);
-            let target = match (found.alias, found.rrsets.get(Rtype::CNAME)) {
-                (Some(target), _) => (target.as_wire(), None),
-                (None, Some(rrset)) => (rrset.rdatas_in(view).next().unwrap_or(&[0]), Some(rrset.ttl)),
-                (None, None) if found.flags.any(NodeFlags::DELEGATION) && !steps.is_empty() => {
-                    return Chain { steps, end: End::Leads };
-                }
-                (None, None) => return Chain { steps, end: End::Node(node, at) },
-            };
-            let step = Step { owner: at, ttl: target.1, target: Cow::Borrowed(target.0), dname: None };
-            let Some(next) = self.step(&mut steps, step, sought) else { break };
-            (at, place) = next;
-        }
-        Chain { steps, end: End::Loop }
+    /// The upper half of each name's hash, and its number.
+    pub(super) fn hashes(&self) -> impl Iterator<Item = (u32, u32)> {
+        self.index.iter()
     }
 
-    /// Adds a step and finds where its target stands; `None` when the chain is too long.
-    fn step(
-        &self,
-        steps: &mut Vec<Step<'a>>,
-        step: Step<'a>,
-        sought: &mut Vec<u32>,
-    ) -> Option<(Cow<'a, [u8]>, Place<u32>)> {
-        steps.push(step);
-        let target = &steps.last()?.target;
-        if steps.len() > MAX_CHAIN {
-            return None;
-        }
-        // Nearly always the target is spelled as the node is, which is folded.
-        if let Some(node) = self.get(target).filter(|node| self.flags(*node).exists()) {
-            sought.push(passed_hash(target));
-            return Some((Cow::Borrowed(self.node(node).name), Place::Exact(node)));
-        }
-        let (folded, _) = FoldedName::parse(target)?;
-        // Targets keep the spelling of their zone file; names are compared folded.
-        let place = place(self, &folded);
-        sought.push(passed_hash(folded.as_wire()));
-        deciding(folded.as_wire(), |name| sought.push(passed_hash(name) ^ DECIDING));
-        Some((Cow::Owned(folded.as_wire().to_vec()), place))
+    /// The name of that node.
+    pub(super) fn name(&self, number: u32) -> &'a [u8] {
+        name_of(self.list[number as usize], &self.runs, &self.others)
     }
 
-    /// The CNAME that a DNAME stands for (RFC 6672 section 2.2).
-    fn substitute(&self, dname: u32, at: &[u8], view: u8) -> Option<Step<'a>> {
-        let node = self.node(dname);
-        let rrset = node.rrsets.get(Rtype::DNAME)?;
-        let mut target = at.get(..at.len().checked_sub(node.name.len())?)?.to_vec();
-        target.extend_from_slice(rrset.rdatas_in(view).next()?);
-        Name::from_wire(&target).ok()?;
-        let owner = Cow::Owned(at.to_vec());
-        Some(Step { owner, ttl: Some(rrset.ttl), target: Cow::Owned(target), dname: Some(dname) })
+    /// What that node is an alias for.
+    pub(super) fn alias(&self, number: u32) -> Option<&'a Name> {
+        let node = &self.list[number as usize];
+        if node.has_rrsets() { None } else { self.others[node.home as usize].alias }
     }
 
-    /// The node of the private-link zone above `name`.
-    fn private_apex(&self, name: &[u8]) -> u32 {
-        let mut up = name;
-        loop {
-            if let Some(index) = self.get(up).filter(|i| self.flags(*i).any(NodeFlags::APEX)) {
-                return index;
+    /// The RRsets of that node.
+    pub(super) fn rrsets(&self, number: u32) -> impl Iterator<Item = RrsetRef<'a>> + use<'a> {
+        let node = self.list[number as usize];
+        let run = if node.has_rrsets() { self.runs.get(node.home as usize).copied() } else { None };
+        let (mut at, mut name) = (node.at as usize, None);
+        let all = std::iter::from_fn(move || {
+            let run = run?;
+            match name {
+                Some(name) if node.is_single || run.owner(at) != name => return None,
+                Some(_) => {}
+                None => name = Some(run.owner(at)),
             }
-            match parent(up) {
-                Some(above) => up = above,
-                None => return 0,
-            }
+            run.read(&mut at)
+        });
+        all.filter(counts)
+    }
+
+    /// The RRset of that node and type.
+    pub(super) fn rrset(&self, number: u32, rtype: Rtype) -> Option<RrsetRef<'a>> {
+        self.rrsets(number).find(|rrset| rrset.rtype == rtype)
+    }
+
+    /// The CNAME of that node.
+    pub(super) fn cname(&self, number: u32) -> Option<RrsetRef<'a>> {
+        if self.node(number).has_cname { self.rrset(number, Rtype::CNAME) } else { None }
+    }
+}
+
+impl Node {
+    const fn has_rrsets(&self) -> bool {
+        self.at != NOWHERE
+    }
+}
+
+/// What is to be known of an owner's RRsets before its node is made.
+struct Held {
+    is_any: bool,
+    is_single: bool,
+    has_cname: bool,
+    is_varied: bool,
+    flags: u16,
+}
+
+impl Held {
+    /// Reads the RRsets of the owner at `at`; where they end.
+    fn read(run: Run<'_>, mut at: usize) -> Option<(Self, usize)> {
+        let mut held = Self { is_any: false, is_single: true, has_cname: false, is_varied: false, flags: 0 };
+        let first = run.read(&mut at)?;
+        let owner = first.owner.as_wire();
+        held.add(&first);
+        while run.owner(at) == owner {
+            let Some(next) = run.read(&mut at) else { break };
+            held.is_single = false;
+            held.add(&next);
         }
+        Some((held, at))
+    }
+
+    fn add(&mut self, rrset: &RrsetRef<'_>) {
+        if !counts(rrset) {
+            return;
+        }
+        self.is_any = true;
+        self.has_cname |= rrset.rtype == Rtype::CNAME;
+        self.is_varied |= rrset.is_varied();
+        self.flags |= match rrset.rtype {
+            Rtype::NS => NodeFlags::DELEGATION,
+            Rtype::DNAME => NodeFlags::DNAME,
+            _ => 0,
+        };
+    }
+}
+
+/// Whether an RRset is data: the SOA is the zone's.
+fn counts(rrset: &RrsetRef<'_>) -> bool {
+    !rrset.rdatas.is_empty() && rrset.rtype != Rtype::SOA
+}
+
+fn name_of<'a>(node: Node, runs: &[Run<'a>], others: &[Other<'a>]) -> &'a [u8] {
+    if node.has_rrsets() {
+        runs[node.home as usize].owner(node.at as usize)
+    } else {
+        others[node.home as usize].name
     }
 }
 
@@ -398,7 +423,7 @@ impl Tree for Nodes<'_> {
     type Node = u32;
 
     fn get(&self, name: &[u8]) -> Option<u32> {
-        self.index.find(name, |at| self.list[at as usize].name)
+        self.index.find(name, |number| self.name(number))
     }
 
     fn flags(&self, node: u32) -> NodeFlags {
@@ -410,56 +435,6 @@ impl Tree for Nodes<'_> {
     }
 }
 
-/// Tells the names that decide where `name` stands: itself, those above it,
-/// their wildcards, and the login names that it may belong to.
-pub(super) fn deciding(name: &[u8], mut tell: impl FnMut(&[u8])) {
-    let first = Labels::new(name).next().unwrap_or_default();
-    let mut up = name;
-    loop {
-        tell(up);
-        tell(&[b"\x01*", up].concat());
-        if up.len() < name.len() {
-            tell(&[&[first.len() as u8], first, up].concat());
-        }
-        match parent(up) {
-            Some(above) => up = above,
-            None => return,
-        }
-    }
-}
-
-/// CNAMEs from a name, and where they end.
-#[derive(Debug)]
-pub(super) struct Chain<'a> {
-    pub(super) steps: Vec<Step<'a>>,
-    pub(super) end: End<'a>,
-}
-
-/// One CNAME.
-#[derive(Clone, Debug)]
-pub(super) struct Step<'a> {
-    pub(super) owner: Cow<'a, [u8]>,
-    /// `None` for one of our own making: it takes the TTL of the answer behind it.
-    pub(super) ttl: Option<u32>,
-    pub(super) target: Cow<'a, [u8]>,
-    /// The node whose DNAME stands before this CNAME.
-    pub(super) dname: Option<u32>,
-}
-
-/// Where a chain ends.
-#[derive(Debug)]
-pub(super) enum End<'a> {
-    /// At records of this node, under this name.
-    Node(u32, Cow<'a, [u8]>),
-    /// At a name that does not exist; its encloser. True for a name of ours
-    /// that no record covers.
-    Denied(u32, bool),
-    /// Outside.
-    Leads,
-    /// Nowhere: it is longer than [`MAX_CHAIN`].
-    Loop,
-}
-
 /// Owners below which a zone's own data ends: zone cuts and DNAMEs.
 fn cuts(zone: &Zone) -> HashSet<&[u8]> {
     let is_cut = |rrset: &RrsetRef<'_>| {
@@ -468,12 +443,26 @@ fn cuts(zone: &Zone) -> HashSet<&[u8]> {
     zone.rrsets.iter().filter(is_cut).map(|rrset| rrset.owner.as_wire()).collect()
 }
 
-/// Whether `rrset` is hidden by a cut above it, or is glue at the cut.
-fn is_occluded(rrset: &RrsetRef<'_>, cuts: &HashSet<&[u8]>) -> bool {
+/// Whether `name` lies below `apex`.
+fn is_below(name: &[u8], apex: &[u8]) -> bool {
+    name.len() > apex.len() && is_at_or_below(name, apex)
+}
+
+/// Whether an owner of `run` lies in a zone of these apexes.
+fn has_any_of(run: Run<'_>, apexes: &[&[u8]]) -> bool {
+    let mut at = 0;
+    std::iter::from_fn(|| run.read(&mut at)).any(|rrset| {
+        let owner = rrset.owner.as_wire();
+        apexes.iter().any(|apex| owner.ends_with(apex) && is_at_or_below(owner, apex))
+    })
+}
+
+/// Whether the records of `owner` are hidden by a cut above it, or are glue at the cut.
+fn is_occluded(owner: &[u8], cuts: &HashSet<&[u8]>) -> bool {
     if cuts.is_empty() {
         return false;
     }
-    let mut up = rrset.owner.as_wire();
+    let mut up = owner;
     while let Some(above) = parent(up) {
         if cuts.contains(above) {
             return true;

@@ -16,9 +16,15 @@ use super::Snapshot;
 pub struct Publisher {
     /// Counts publications; not the snapshot's generation, which may be equal
     /// again after a reload of the configuration.
-    version: AtomicU64,
+    version: Version,
     slot: Mutex<Slot>,
 }
+
+/// The count in a pair of cache lines of its own: all readers look at it, and
+/// who takes the lock beside it would take the line from them.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Version(AtomicU64);
 
 #[derive(Debug)]
 struct Slot {
@@ -31,7 +37,7 @@ impl Publisher {
     /// Starts with `snapshot`.
     pub fn new(snapshot: Snapshot) -> Arc<Self> {
         let slot = Slot { current: Arc::new(snapshot), superseded: Vec::new() };
-        Arc::new(Self { version: AtomicU64::new(0), slot: Mutex::new(slot) })
+        Arc::new(Self { version: Version::default(), slot: Mutex::new(slot) })
     }
 
     /// Replaces the snapshot for all readers. What was asked of the last one
@@ -44,7 +50,7 @@ impl Publisher {
             slot.superseded.push(Arc::clone(&superseded));
             superseded
         };
-        self.version.fetch_add(1, Ordering::Release);
+        self.version.0.fetch_add(1, Ordering::Release);
         fresh.hand_on_asked(&superseded);
         drop(superseded);
         self.free();
@@ -85,7 +91,7 @@ impl Publisher {
 
     /// A reader of its own for one thread.
     pub fn reader(self: &Arc<Self>) -> Reader {
-        let version = self.version.load(Ordering::Acquire);
+        let version = self.version.0.load(Ordering::Acquire);
         Reader { publisher: Arc::clone(self), version, cached: self.current() }
     }
 }
@@ -102,7 +108,7 @@ impl Reader {
     /// The current snapshot; call once per batch.
     #[inline]
     pub fn load(&mut self) -> &Arc<Snapshot> {
-        let version = self.publisher.version.load(Ordering::Acquire);
+        let version = self.publisher.version.0.load(Ordering::Acquire);
         if version != self.version {
             self.refresh(version);
         }
@@ -140,6 +146,13 @@ mod tests {
         publisher.free();
         assert_eq!(publisher.superseded(), 0);
         assert!(first.upgrade().is_none(), "the publisher freed it");
+    }
+
+    #[test]
+    fn the_lock_is_in_another_line_than_the_version() {
+        let publisher = Publisher::new(snapshot(1));
+        let (version, slot) = (&raw const publisher.version, &raw const publisher.slot);
+        assert!(version.addr().abs_diff(slot.addr()) >= 64);
     }
 
     #[test]

@@ -41,6 +41,10 @@ use crate::wire::name::{hash, parent, secret};
 const NAMES: usize = 32;
 /// Bits of a slot that are the entry's offset.
 const OFFSET_BITS: u32 = 20;
+/// Bytes of the two counts behind the index.
+const COUNTS: usize = 8;
+/// Bytes of a parent: its hash, and how many names lie one label below.
+const PARENT: usize = 12;
 /// Suffixes that are shared, at most.
 const MAX_SUFFIXES: usize = 4096;
 
@@ -84,6 +88,11 @@ impl Clone for Shard {
 }
 
 impl Table {
+    /// The table of these shards, of names with these suffixes.
+    pub(super) fn new(shards: Vec<Shard>, suffixes: Suffixes) -> Self {
+        Self { seed: secret(), shards: shards.into(), suffixes: Arc::new(suffixes) }
+    }
+
     /// The entry of `name`.
     #[inline]
     pub(super) fn find(&self, name: &[u8]) -> Option<Entry<'_>> {
@@ -159,13 +168,18 @@ impl Table {
         })
     }
 
-    /// The numbers of the shards with a chain that passes one of the names
-    /// with these hashes, sorted.
-    pub(super) fn passing(&self, hashes: &[u32]) -> impl Iterator<Item = usize> {
+    /// The numbers of the shards with a chain that passes one of the names with these hashes.
+    pub(super) fn passing(&self, hashes: &Hashes) -> impl Iterator<Item = usize> {
         let shards = self.shards.iter().enumerate();
-        shards
-            .filter(|(_, shard)| shard.passes().any(|hash| hashes.binary_search(&hash).is_ok()))
-            .map(|(n, _)| n)
+        shards.filter(|(_, shard)| shard.passes().any(|hash| hashes.has(hash))).map(|(number, _)| number)
+    }
+
+    /// How many names lie one label below `name` in a zone through its data.
+    pub(super) fn children(&self, name: &[u8]) -> u32 {
+        let hash = hash(name, self.seed);
+        let shard = self.shards.get(shard_of(hash, self.shards.len()));
+        let mut parents = shard.into_iter().flat_map(Shard::parents);
+        parents.find(|parent| parent.0 == hash).map_or(0, |parent| parent.1)
     }
 
     /// The suffixes, for names that are compiled anew.
@@ -184,6 +198,33 @@ impl Table {
         Self { seed: self.seed, shards, suffixes: Arc::clone(&self.suffixes) }
     }
 
+    /// How many lines of 64 bytes a look-up of the held `name` touches in the
+    /// index, and in the entry up to the end of the `body` that it answers with.
+    #[cfg(test)]
+    pub(super) fn lines(&self, name: &[u8], body: &[u8]) -> (usize, usize) {
+        let hash = hash(name, self.seed);
+        let shard = &self.shards[shard_of(hash, self.shards.len())];
+        let (start, line) = (shard.data.as_ptr().addr(), |address: usize| address / 64);
+        let first = slot_of(hash, shard.slots);
+        let slots = (0..shard.slots).map(|step| (first + step) % shard.slots);
+        let mut index = Vec::new();
+        for at in slots {
+            index.push(line(start + at as usize * 4));
+            let slot = shard.slot(at).unwrap();
+            assert_ne!(slot, 0, "the name is held");
+            if slot >> OFFSET_BITS == tag_of(hash)
+                && shard.entry(slot, &self.suffixes).is_some_and(|entry| entry.is_of(name))
+            {
+                index.dedup();
+                let offset = (slot & ((1 << OFFSET_BITS) - 1)) as usize;
+                let entry = start + (offset << shard.shift);
+                let end = body.as_ptr().addr() + body.len().max(1) - 1;
+                return (index.len(), line(end) - line(entry) + 1);
+            }
+        }
+        unreachable!("one slot is free")
+    }
+
     /// How many shards `other` does not share.
     #[cfg(test)]
     pub(super) fn unshared(&self, other: &Self) -> usize {
@@ -195,6 +236,30 @@ impl Table {
     pub(super) fn memory_bytes(&self) -> usize {
         let data: usize = self.shards.iter().map(|shard| shard.data.len() + 16).sum();
         data + self.shards.len() * size_of::<Shard>() + self.suffixes.memory_bytes()
+    }
+}
+
+/// Hashes that are sought among half a million.
+pub(super) struct Hashes {
+    sorted: Vec<u32>,
+    /// Bits by the lowest part of a hash: most others are told by them.
+    filter: [u64; 256],
+}
+
+impl Hashes {
+    /// All of `hashes`.
+    pub(super) fn new(mut hashes: Vec<u32>) -> Self {
+        hashes.sort_unstable();
+        let mut filter = [0; 256];
+        for hash in &hashes {
+            filter[*hash as usize >> 6 & 255] |= 1 << (hash & 63);
+        }
+        Self { sorted: hashes, filter }
+    }
+
+    fn has(&self, hash: u32) -> bool {
+        self.filter[hash as usize >> 6 & 255] & 1 << (hash & 63) != 0
+            && self.sorted.binary_search(&hash).is_ok()
     }
 }
 
@@ -243,10 +308,27 @@ impl Shard {
 
     /// The hashes of the names that chains from here pass.
     fn passes(&self) -> impl Iterator<Item = u32> {
-        let start = self.slots as usize * 4;
-        let count = self.slot(self.slots).unwrap_or_default() as usize;
-        let hashes = self.data.get(start + 4..start + 4 + 4 * count).unwrap_or_default();
-        hashes.chunks_exact(4).filter_map(|hash| Some(u32::from_le_bytes(hash.try_into().ok()?)))
+        let (passed, _) = self.counts();
+        let start = self.slots as usize * 4 + COUNTS;
+        let hashes = self.data.get(start..start + 4 * passed).unwrap_or_default();
+        hashes.as_chunks().0.iter().map(|hash| u32::from_le_bytes(*hash))
+    }
+
+    /// The hashes of the names here that have names below them, and how many one label below.
+    fn parents(&self) -> impl Iterator<Item = (u64, u32)> {
+        let (passed, parents) = self.counts();
+        let start = self.slots as usize * 4 + COUNTS + 4 * passed;
+        let all = self.data.get(start..start + PARENT * parents).unwrap_or_default();
+        all.as_chunks::<PARENT>().0.iter().filter_map(|parent| {
+            let (hash, count) = parent.split_first_chunk()?;
+            Some((u64::from_le_bytes(*hash), u32::from_le_bytes(count.try_into().ok()?)))
+        })
+    }
+
+    /// How many names are passed, and how many are parents.
+    fn counts(&self) -> (usize, usize) {
+        let count = |at| self.slot(at).unwrap_or_default() as usize;
+        (count(self.slots), count(self.slots + 1))
     }
 }
 
@@ -314,12 +396,18 @@ pub(super) struct ShardBuilder {
     bytes: Vec<u8>,
     /// The hashes of the names that the chains pass.
     pub(super) passed: Vec<u32>,
+    /// The hashes of names with names below them, and how many.
+    parents: Vec<(u64, u32)>,
 }
 
 impl ShardBuilder {
-    /// Adds the entry of `name`, which must be new.
-    pub(super) fn insert(&mut self, name: &[u8], entry: &[u8]) {
-        self.entries.push((hash(name, secret()), self.bytes.len(), entry.len()));
+    /// Adds the entry of `name`, which must be new and has `children` names below it.
+    pub(super) fn insert(&mut self, name: &[u8], children: u32, entry: &[u8]) {
+        let hash = hash(name, secret());
+        if children > 0 {
+            self.parents.push((hash, children));
+        }
+        self.entries.push((hash, self.bytes.len(), entry.len()));
         self.bytes.extend_from_slice(entry);
     }
 
@@ -330,7 +418,7 @@ impl ShardBuilder {
         let count = self.entries.len();
         // Up to 64 slots, each has an asked-for bit of its own.
         let slots = if count <= 56 { (count * 4 / 3 + 1).min(64) } else { count * 4 / 3 + 1 };
-        let head = slots * 4 + 4 + self.passed.len() * 4;
+        let head = slots * 4 + COUNTS + self.passed.len() * 4 + self.parents.len() * PARENT;
         let mut shift = 2;
         while (head + self.bytes.len() + (count << shift)) >> shift >= 1 << OFFSET_BITS {
             shift += 1;
@@ -344,15 +432,18 @@ impl ShardBuilder {
         self.entries.clear();
         self.bytes.clear();
         self.passed.clear();
+        self.parents.clear();
         Shard { data, asked: AtomicU64::new(0), slots: slots as u32, shift }
     }
 
     fn write(&mut self, data: &mut [u8], slots: usize, first: usize, unit: usize) {
-        let numbers = std::iter::once(self.passed.len() as u32).chain(self.passed.iter().copied());
-        for (place, number) in
-            data.get_mut(slots * 4..first).unwrap_or_default().chunks_exact_mut(4).zip(numbers)
-        {
-            place.copy_from_slice(&number.to_le_bytes());
+        let counts = [self.passed.len() as u32, self.parents.len() as u32];
+        let numbers = counts.into_iter().chain(self.passed.iter().copied());
+        let parents =
+            self.parents.iter().flat_map(|(hash, count)| [*hash as u32, (*hash >> 32) as u32, *count]);
+        let places = data.get_mut(slots * 4..first).unwrap_or_default().as_chunks_mut::<4>().0;
+        for (place, number) in places.iter_mut().zip(numbers.chain(parents)) {
+            *place = number.to_le_bytes();
         }
         // Where lines of 64 bytes begin is known only now.
         let address = data.as_ptr().addr();
@@ -384,41 +475,12 @@ fn fitting(entries: &[(u64, usize, usize)], at: usize) -> usize {
         .unwrap_or_default()
 }
 
-/// Collects shards in order into a table.
-#[derive(Debug)]
-pub(super) struct TableBuilder {
-    shards: Vec<Shard>,
-    suffixes: Suffixes,
-}
-
 /// How many shards that many names get: a power of two.
 pub(super) fn shards_for(names: usize) -> usize {
     names.div_ceil(NAMES).next_power_of_two().min(1 << 20)
 }
 
-/// The shard of `name` among `shards`.
-pub(super) fn shard_number(name: &[u8], shards: usize) -> usize {
-    shard_of(hash(name, secret()), shards)
-}
-
-impl TableBuilder {
-    /// For that many shards, of names with these suffixes.
-    pub(super) fn new(shards: usize, suffixes: Suffixes) -> Self {
-        Self { shards: Vec::with_capacity(shards), suffixes }
-    }
-
-    /// The suffixes.
-    pub(super) const fn suffixes(&self) -> &Suffixes {
-        &self.suffixes
-    }
-
-    /// Adds the next shard.
-    pub(super) fn push(&mut self, shard: Shard) {
-        self.shards.push(shard);
-    }
-
-    /// The finished table.
-    pub(super) fn finish(self) -> Table {
-        Table { seed: secret(), shards: self.shards.into(), suffixes: Arc::new(self.suffixes) }
-    }
+/// The shard, among `shards`, of a name with this upper half of its hash.
+pub(super) const fn shard_of_upper(hash: u32, shards: usize) -> usize {
+    shard_of((hash as u64) << 32, shards)
 }

@@ -15,12 +15,13 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
+use super::chain::{DECIDING, deciding};
 use super::compile::Compiler;
-use super::lookup::{self, Changes};
+use super::lookup;
 use super::model::{AnswerOptions, RecordSet, Zone};
-use super::nodes::{DECIDING, Nodes, deciding, implied_zones, in_order};
+use super::nodes::{Nodes, implied_zones, in_order};
 use super::place::NodeFlags;
-use super::table::passed_hash;
+use super::table::{Hashes, passed_hash};
 use super::{INSTANCES, Snapshot, zone_soas};
 use crate::wire::name::{is_at_or_below, parent};
 use crate::wire::{FoldedName, Rtype};
@@ -48,39 +49,51 @@ pub(super) fn update(
     let changes = lookup::diff(before, after, limit)?;
     let implied = implied_zones(after, options);
     let zones = zones(previous, after, &implied, options)?;
-    let mut source = Source { previous, set: after, options, zones, below: BTreeMap::new() };
+    let mut source = Source {
+        previous,
+        set: after,
+        options,
+        zones,
+        overlaps: previous.overlaps,
+        below: BTreeMap::new(),
+        children: BTreeMap::new(),
+    };
     let mut affected = source.affected(&changes)?;
 
     let table = &previous.table;
-    // An SOA alone that differs, by its serial, decides no place.
+    // Names that stay as they are in shards that are written anew: an SOA whose
+    // serial alone differs, and names with another number of names below them.
     let renewed = source.zones.iter().filter(|zone| zone.soa.serial.is_none());
     let renewed: Vec<Box<[u8]>> = renewed.map(|zone| zone.apex.as_wire().into()).collect();
-    let mut hashes = Vec::new();
+    let recounted: Vec<Box<[u8]>> = source.children.keys().cloned().collect();
+    let mut hashes = Hashes::of(affected.iter(), &renewed);
+    let mut passing = BTreeSet::new();
     loop {
-        let passed = affected.iter().chain(&renewed).map(|name| passed_hash(name));
-        hashes.clear();
-        hashes.extend(passed.chain(affected.iter().map(|name| passed_hash(name) ^ DECIDING)));
-        hashes.sort_unstable();
         // An alias takes its zone from its target, and names below it theirs from the alias.
-        let known = affected.len();
+        let mut fresh: BTreeSet<Box<[u8]>> = BTreeSet::new();
         for number in table.passing(&hashes) {
             for entry in table.entries_of(number) {
                 let name = entry.name();
                 let alias = lookup::alias(after, &name);
-                if alias.is_some_and(|alias| affected.contains(alias.target.as_wire())) {
-                    affected.insert(Box::from(&*name));
+                if alias.is_some_and(|alias| affected.contains(alias.target.as_wire()))
+                    && !affected.contains(&*name)
+                {
+                    fresh.insert(Box::from(&*name));
                 }
             }
+            passing.insert(number);
         }
-        if affected.len() == known {
+        if fresh.is_empty() {
             break;
         }
+        hashes = Hashes::of(fresh.iter(), &[]);
+        affected.append(&mut fresh);
     }
     let mut shards: BTreeMap<usize, BTreeSet<Box<[u8]>>> = BTreeMap::new();
-    for name in affected.into_iter().chain(renewed) {
+    for name in affected.into_iter().chain(recounted).chain(renewed) {
         shards.entry(table.shard_number(&name)).or_default().insert(name);
     }
-    for number in table.passing(&hashes) {
+    for number in passing {
         shards.entry(number).or_default();
     }
     let mut held = 0;
@@ -117,9 +130,9 @@ pub(super) fn update(
         instance: INSTANCES.fetch_add(1, std::sync::atomic::Ordering::Relaxed),
         zones: zone_soas(&nodes.zones, serial),
         table: table.with(fresh),
-        has_variants: nodes.has_variants,
         has_views: nodes.has_variants && !previous.views.is_empty(),
         has_cuts: false,
+        overlaps: source.overlaps,
         views: Arc::clone(&previous.views),
         depths: previous.depths,
         enclosers: Arc::clone(&previous.enclosers),
@@ -148,53 +161,103 @@ fn zones<'a>(
     same.then_some(zones)
 }
 
+impl Hashes {
+    /// Those by which chains remember that they pass `names` or that these
+    /// decide where they lead; of `renewed` names only that they are passed.
+    fn of<'n>(names: impl Iterator<Item = &'n Box<[u8]>>, renewed: &[Box<[u8]>]) -> Self {
+        let passed = names.map(|name| passed_hash(name)).flat_map(|hash| [hash, hash ^ DECIDING]);
+        Self::new(passed.chain(renewed.iter().map(|name| passed_hash(name))).collect())
+    }
+}
+
 /// Where nodes are loaded from.
 struct Source<'a> {
     previous: &'a Snapshot,
     set: &'a RecordSet,
     options: &'a AnswerOptions,
     zones: Vec<&'a Zone>,
-    /// Names that were looked through the set for: the zone in which names
-    /// below make them exist, if any does.
+    /// Whether a zone may hold names of a zone within it.
+    overlaps: bool,
+    /// Names without records that may differ: the zone in which names below
+    /// make them exist, if any does.
     below: BTreeMap<Box<[u8]>, Option<u32>>,
+    /// How many names more, or fewer, lie one label below these.
+    children: BTreeMap<Box<[u8]>, i64>,
 }
 
 impl<'a> Source<'a> {
     /// The names whose nodes may differ from those before.
-    fn affected(&mut self, changes: &Changes<'_>) -> Option<BTreeSet<Box<[u8]>>> {
-        let mut affected = BTreeSet::new();
-        let mut unknown = BTreeMap::new();
-        for owner in &changes.owners {
+    fn affected(&mut self, changes: &[&[u8]]) -> Option<BTreeSet<Box<[u8]>>> {
+        let mut affected: BTreeSet<Box<[u8]>> = BTreeSet::new();
+        // The longest first: what lies below a name decides whether it exists.
+        let mut queue: BTreeSet<(usize, Box<[u8]>)> = BTreeSet::new();
+        for owner in changes {
             if self.options.special.iter().any(|zone| is_at_or_below(owner, zone.apex.as_wire())) {
                 return None;
             }
-            affected.insert(Box::from(*owner));
+            affected.insert((*owner).into());
             if owner.starts_with(b"\x01*") {
                 affected.extend(parent(owner).map(Box::from));
             }
-            let mut up = *owner;
-            loop {
-                if !self.zones_of(up).any(|(_, zone)| zone.apex.as_wire().len() < up.len()) {
-                    break;
-                }
-                if !self.is_held(up) && self.may_differ(up, changes) {
-                    affected.insert(Box::from(up));
-                    unknown.insert(Box::from(up), None);
-                }
-                let Some(above) = parent(up) else { break };
-                up = above;
+            let overlaps = self.zones_of(owner).skip(1).any(|(_, zone)| lookup::holds(zone, owner));
+            self.overlaps |= overlaps;
+            queue.insert((owner.len(), (*owner).into()));
+        }
+        if self.overlaps {
+            // Then it may change which zone it is also for names that go on existing.
+            for owner in changes {
+                let above = std::iter::successors(parent(owner), |name| parent(name));
+                let within = above.take_while(|name| self.zones_of(name).next().is_some());
+                queue.extend(within.map(|name| (name.len(), Box::from(name))));
             }
         }
-        self.below = unknown;
-        self.look_below();
+        let mut unknown = BTreeMap::new();
+        while let Some((_, name)) = queue.pop_last() {
+            if self.is_apex(&name) || self.zones_of(&name).next().is_none() {
+                continue;
+            }
+            let before = self.previous.table.find(&name);
+            let was = before.is_some_and(|entry| entry.flags().any(NodeFlags::IN_ZONE));
+            let is_held = self.is_held(&name);
+            let exists = is_held || self.children(&name) > 0;
+            if exists != was {
+                affected.insert(name.clone());
+                if let Some(above) = parent(&name) {
+                    *self.children.entry(above.into()).or_default() += if exists { 1 } else { -1 };
+                    queue.insert((above.len(), above.into()));
+                }
+            }
+            if is_held {
+                continue;
+            }
+            if exists && self.zone_of_empty(&name).is_none() {
+                affected.insert(name.clone());
+                unknown.insert(name, None);
+            } else {
+                let zone = self.zone_of_empty(&name).filter(|_| exists);
+                self.below.insert(name, zone);
+            }
+        }
+        self.look_below(unknown);
         Some(affected)
     }
 
-    /// Whether a name that is in no zone may have begun or ceased to exist.
-    fn may_differ(&self, name: &[u8], changes: &Changes<'_>) -> bool {
-        let was_empty =
-            self.previous.table.find(name).is_some_and(|entry| entry.flags().any(NodeFlags::EMPTY));
-        changes.removes || !was_empty || changes.adds && self.zones_of(name).count() > 1
+    /// How many names lie one label below `name` in zones, each of which makes it exist.
+    fn children(&self, name: &[u8]) -> u32 {
+        let before = i64::from(self.previous.table.children(name));
+        let now = before + self.children.get(name).copied().unwrap_or_default();
+        u32::try_from(now).unwrap_or_default()
+    }
+
+    /// The zone of a name that only names below it make exist; `None` where
+    /// several zones may.
+    fn zone_of_empty(&self, name: &[u8]) -> Option<u32> {
+        let mut zones = self.zones_of(name).map(|(number, _)| number);
+        let first = zones.next()?;
+        // Special zones stand behind those of the set, which they may lie in.
+        let is_only = zones.next().is_none();
+        let is_special = || self.options.special.iter().any(|zone| is_at_or_below(name, zone.apex.as_wire()));
+        (is_only || !self.overlaps && !is_special()).then_some(first)
     }
 
     /// The zones that `name` is in, with their numbers.
@@ -215,9 +278,9 @@ impl<'a> Source<'a> {
         self.is_apex(name) || self.zones_of(name).any(|(_, zone)| lookup::holds(zone, name))
     }
 
-    /// Goes through all owner names for those below the names in question.
-    fn look_below(&mut self) {
-        let mut below = std::mem::take(&mut self.below);
+    /// Goes through all owner names for those below the names in question,
+    /// where zones overlap.
+    fn look_below(&mut self, mut below: BTreeMap<Box<[u8]>, Option<u32>>) {
         if below.is_empty() {
             return;
         }
@@ -228,6 +291,9 @@ impl<'a> Source<'a> {
         for (number, zone) in (0u32..).zip(&self.zones) {
             let apex = zone.apex.as_wire().len();
             for rrset in zone.rrsets.iter().filter(|r| !r.rdatas.is_empty() && r.rtype != Rtype::SOA) {
+                if self.is_apex(rrset.owner.as_wire()) {
+                    continue;
+                }
                 let mut up = rrset.owner.as_wire();
                 while let Some(above) = parent(up).filter(|above| above.len() > apex) {
                     if lens[above.len()]
@@ -241,7 +307,7 @@ impl<'a> Source<'a> {
                 }
             }
         }
-        self.below = below;
+        self.below.append(&mut below);
     }
 
     /// Whether an apex lies between `owner` and `above`, which then exists or
@@ -317,7 +383,8 @@ impl<'a> Source<'a> {
     fn nodes(&self, names: &'a [Box<[u8]>]) -> Option<Nodes<'a>> {
         let mut nodes =
             Nodes::empty(names.len() + self.zones.len() + self.options.suffixes.len(), self.options);
-        nodes.has_variants = self.previous.has_variants;
+        // Of all names, not of those at hand alone.
+        nodes.has_variants = self.set.zones.iter().any(|zone| zone.rrsets.is_varied());
         for zone in &self.zones {
             nodes.add_apex(zone);
         }
@@ -325,8 +392,8 @@ impl<'a> Source<'a> {
         for suffix in &options.suffixes {
             nodes.mark(suffix, NodeFlags::SUFFIX);
         }
-        let apexes = self.zones.iter().map(|zone| zone.apex.as_wire());
-        for name in apexes.chain(names.iter().map(|name| &**name)) {
+        let apexes = || self.zones.iter().map(|zone| zone.apex.as_wire());
+        for name in apexes().chain(names.iter().map(|name| &**name)) {
             self.load(name, &mut nodes)?;
         }
         nodes.set_depths(self.previous.depths);
@@ -340,7 +407,13 @@ impl<'a> Source<'a> {
             nodes.add_alias(&alias.public, &alias.target);
         }
         for name in names.iter().filter(|name| lookup::is_own(self.set, name)) {
-            nodes.entry(name).0.flags.0 |= NodeFlags::OWN;
+            nodes.entry(name).flags.0 |= NodeFlags::OWN;
+        }
+        for name in apexes().chain(names.iter().map(|name| &**name)) {
+            let children = self.children(name);
+            if children > 0 {
+                nodes.entry(name).children = children;
+            }
         }
         Some(nodes)
     }
@@ -349,11 +422,9 @@ impl<'a> Source<'a> {
     fn load(&self, name: &'a [u8], nodes: &mut Nodes<'a>) -> Option<()> {
         let mut is_held = false;
         for (number, zone) in self.zones_of(name) {
-            for rrset in zone.rrsets.at(name).filter(|rrset| !rrset.rdatas.is_empty()) {
-                is_held |= nodes.hold(rrset, zone, number);
-            }
+            is_held |= nodes.load(name, zone, number);
             if lookup::holds(zone, &[b"\x01*", name].concat()) {
-                nodes.entry(name).0.flags.0 |= NodeFlags::WILDCARD_BELOW;
+                nodes.entry(name).flags.0 |= NodeFlags::WILDCARD_BELOW;
             }
         }
         if is_held || self.is_apex(name) {
@@ -366,12 +437,12 @@ impl<'a> Source<'a> {
             match before.map(|entry| (entry.flags(), entry.zone() as u32)) {
                 Some((flags, zone)) if flags.any(NodeFlags::EMPTY) => Some(zone),
                 // An alias at a name that others below it make exist.
-                Some((flags, _)) if flags.any(NodeFlags::IN_ZONE) => return None,
+                Some((flags, _)) if flags.any(NodeFlags::IN_ZONE) => Some(self.zone_of_empty(name)?),
                 _ => None,
             }
         };
         if let Some(zone) = zone {
-            let (node, _) = nodes.entry(name);
+            let node = nodes.entry(name);
             node.flags.0 |= NodeFlags::EMPTY | NodeFlags::IN_ZONE;
             node.zone = zone;
         }
@@ -380,62 +451,4 @@ impl<'a> Source<'a> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::model::{Rrset, Soa, ZonePolicy};
-    use super::*;
-    use crate::wire::Name;
-
-    fn name(text: &str) -> Name {
-        text.parse().unwrap()
-    }
-
-    fn rrset(owner: &str, rtype: Rtype, rdata: &[u8]) -> Rrset {
-        let rdatas = vec![rdata.into()];
-        Rrset { owner: name(owner), rtype, ttl: 10, rdatas, variants: Vec::new() }
-    }
-
-    fn estate(registries: usize) -> (RecordSet, AnswerOptions) {
-        let mut rrsets = Vec::new();
-        for index in 0..registries {
-            for middle in ["", ".westeurope.data"] {
-                let private = format!("reg{index}{middle}.privatelink.azurecr.io");
-                let target = name(&private);
-                rrsets.push(rrset(&private, Rtype::A, &[10, 0, 0, 1]));
-                rrsets.push(rrset(&format!("reg{index}{middle}.azurecr.io"), Rtype::CNAME, target.as_wire()));
-            }
-        }
-        rrsets.sort_by(|a, b| (&a.owner, a.rtype).cmp(&(&b.owner, b.rtype)));
-        let apex = name("azurecr.io");
-        let zones =
-            vec![Zone { apex, soa: Soa::azure(), policy: ZonePolicy::FallThrough, rrsets: rrsets.into() }];
-        let suffixes = vec![name("azurecr.io")];
-        let options =
-            AnswerOptions { flat: false, forward_own_missing: false, suffixes, special: Vec::new() };
-        (RecordSet { zones, ..RecordSet::default() }, options)
-    }
-
-    #[test]
-    fn a_name_takes_at_most_85_bytes() {
-        let (set, options) = estate(10_000);
-        let snapshot = Snapshot::build(&set, &options, 1);
-        let each = snapshot.memory_bytes() / snapshot.names();
-        assert!(each <= 85, "{each} bytes a name");
-    }
-
-    #[test]
-    fn what_does_not_change_is_shared() {
-        let (before, options) = estate(1_000);
-        let snapshot = Snapshot::build(&before, &options, 1);
-        let mut after = before.clone();
-        let changed = name("reg77.privatelink.azurecr.io");
-        after.zones[0].rrsets.edit(|rrsets| {
-            let rrset = rrsets.iter_mut().find(|rrset| rrset.owner == changed).unwrap();
-            rrset.rdatas = vec![[10, 9, 9, 9].into()];
-        });
-        let updated = Snapshot::update(&snapshot, &before, &after, &options, 2).unwrap();
-        // The name, the name whose CNAME leads there, the apex with its serial.
-        let fresh = snapshot.table.unshared(&updated.table);
-        assert!((2..=3).contains(&fresh), "{fresh} of {} shards", snapshot.table.shard_count());
-        assert_eq!(updated.names(), snapshot.names());
-    }
-}
+mod tests;
