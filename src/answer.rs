@@ -9,11 +9,11 @@ mod onward;
 pub use onward::answer_name;
 
 use crate::snapshot::place::{NodeFlags, Place, Tree as _, place_missing};
-use crate::snapshot::{Body, Entry, Rest, Snapshot, ZoneSoa};
+use crate::snapshot::{Body, Entry, Parts, Rest, Snapshot, Usual, ZoneSoa};
 use crate::wire::message::Section;
 use crate::wire::name::is_at_or_below;
 use crate::wire::response::Closing;
-use crate::wire::{Class, Ede, Query, Rcode, Response, Rtype};
+use crate::wire::{Class, Ede, Edns, Query, Rcode, Response, Rtype};
 
 /// The transport that a query came by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -56,9 +56,14 @@ impl Context {
     /// The largest response that this client takes, in bytes.
     #[inline]
     pub fn limit(&self, query: &Query) -> usize {
+        self.limit_with(query.edns)
+    }
+
+    #[inline]
+    fn limit_with(self, edns: Option<Edns>) -> usize {
         match self.transport {
             Transport::Tcp => usize::from(u16::MAX),
-            Transport::Udp => usize::from(query.edns.map_or(512, |edns| edns.udp_size.min(self.udp_size))),
+            Transport::Udp => usize::from(edns.map_or(512, |edns| edns.udp_size.min(self.udp_size))),
         }
     }
 }
@@ -146,10 +151,8 @@ impl<'q> Answer<'q> {
     fn answer(self, out: &mut Response<'_>) -> Outcome {
         let qtype = self.query.qtype.0;
         let is_data = qtype < Rtype::OPT.0 || qtype > Rtype::OPT.0 && qtype & 0xfff8 != 0xf8;
-        let is_usual = self.query.qclass == Class::IN && is_data;
-        if !is_usual && let Some(outcome) = unusual(self.query, self.context, self.snapshot, self.depth, out)
-        {
-            return outcome;
+        if self.query.qclass != Class::IN || !is_data {
+            return unusual(self.query, self.context, self.snapshot, self.depth, out);
         }
         match self.snapshot.look_up(&self.query.qname, self.context.is_client) {
             Some(entry) => self.entry(entry, out),
@@ -159,35 +162,80 @@ impl<'q> Answer<'q> {
         }
     }
 
-    /// The answer of an existing name, or of the wildcard that stands for it.
-    #[inline]
-    fn entry(self, entry: Entry<'_>, out: &mut Response<'_>) -> Outcome {
-        if self.context.view != 0 {
-            return in_view(self.query, self.context, self.snapshot, self.depth, entry, out);
-        }
-        self.usual_entry(entry, out)
-    }
-
+    /// The answer of an existing name to a question for data.
     #[expect(clippy::inline_always, reason = "as for the function `answer`")]
     #[inline(always)]
-    fn usual_entry(self, entry: Entry<'_>, out: &mut Response<'_>) -> Outcome {
+    fn entry(self, entry: Entry<'_>, out: &mut Response<'_>) -> Outcome {
+        let is_common = self.context.view == 0 || !entry.has_variants();
+        match if is_common { self.at_once(entry, out) } else { None } {
+            Some(lookup) => Outcome::Hit(Hit { lookup, rcode: Rcode::NOERROR }),
+            None => in_parts(self.query, self.context, self.snapshot, self.depth, entry.parts(), out),
+        }
+    }
+
+    /// What nearly all questions for data of held names get, ready records alone; `None`, with
+    /// nothing written, for the rest. Nothing here needs `entry` or `self` in memory.
+    #[expect(clippy::inline_always, reason = "a call costs a fifth of a hit: everything is at hand here")]
+    #[inline(always)]
+    fn at_once(self, entry: Entry<'_>, out: &mut Response<'_>) -> Option<Lookup> {
+        match entry.usual(self.query.qtype)? {
+            Usual::Body(body) => self.write(entry, body, None, out).then_some(Lookup::Found),
+            Usual::Chain(chain) if entry.denies_simply() => {
+                let zone = self.snapshot.zones().get(entry.zone())?;
+                let authority = Some((entry.soa_owner()?, &*zone.record));
+                self.write(entry, chain, authority, out).then_some(Lookup::NoData)
+            }
+            Usual::Chain(_) => None,
+        }
+    }
+
+    /// The response of one body, and of one authority record with its owner a pointer; `false`
+    /// where something has to be left out.
+    #[expect(clippy::inline_always, reason = "as for `at_once`")]
+    #[inline(always)]
+    fn write(
+        self,
+        entry: Entry<'_>,
+        body: Body<'_>,
+        authority: Option<([u8; 2], &[u8])>,
+        out: &mut Response<'_>,
+    ) -> bool {
+        let authoritative = entry.flags().any(NodeFlags::IN_ZONE);
+        // Told apart here once, not at each of the places where it matters.
+        match self.query.edns {
+            None => self.write_with(None, authoritative, body, authority, out),
+            edns => self.write_with(edns, authoritative, body, authority, out),
+        }
+    }
+
+    #[expect(clippy::inline_always, reason = "as for `write`")]
+    #[inline(always)]
+    fn write_with(
+        self,
+        edns: Option<Edns>,
+        authoritative: bool,
+        body: Body<'_>,
+        authority: Option<([u8; 2], &[u8])>,
+        out: &mut Response<'_>,
+    ) -> bool {
+        let closer = Closer { query: self.query, context: self.context };
+        let closing = Closing { edns, ..closer.closing(Rcode::NOERROR, authoritative, None) };
+        let limit = self.context.limit_with(edns);
+        out.write_whole(limit, self.query.question_end, (body.bytes, body.count), authority, &closing)
+    }
+
+    /// The answer of an existing name, or of the wildcard that stands for it, in as many steps as
+    /// it takes. ANY gets one type (RFC 8482), the CNAME if there is one.
+    fn in_parts(self, entry: Entry<'_>, out: &mut Response<'_>) -> Outcome {
         let found = match entry.body(self.query.qtype) {
             None if self.query.qtype == Rtype::ANY => entry.body(Rtype::CNAME).or_else(|| entry.first_body()),
             found => found,
         };
-        let authoritative = entry.flags().any(NodeFlags::IN_ZONE);
-        if let Some(body) = found {
-            self.write(Rcode::NOERROR, authoritative, body, None, out);
-            return Outcome::Hit(Hit { lookup: Lookup::Found, rcode: Rcode::NOERROR });
-        }
-        if entry.rest() == Rest::NoData
-            && let Some(owner) = entry.soa_owner()
-            && let Some(zone) = self.snapshot.zones().get(entry.zone())
-        {
-            self.write(Rcode::NOERROR, authoritative, entry.chain(), Some((owner, &zone.record)), out);
-            return Outcome::Hit(Hit { lookup: Lookup::NoData, rcode: Rcode::NOERROR });
-        }
-        without_body(self.query, self.context, self.snapshot, self.depth, entry, out)
+        let Some(body) = found else { return self.without_body(entry, out) };
+        self.begin(out);
+        self.push(body, out);
+        self.finish(Rcode::NOERROR, entry.flags().any(NodeFlags::IN_ZONE), None, out);
+        Outcome::Hit(Hit { lookup: Lookup::Found, rcode: Rcode::NOERROR })
     }
 
     /// The answer of a name that has nothing of the type asked for.
@@ -219,50 +267,13 @@ impl<'q> Answer<'q> {
         Outcome::Hit(Hit { lookup, rcode })
     }
 
-    /// The response of one body, and of one authority record with its owner a pointer.
-    #[expect(clippy::inline_always, reason = "a call costs a fifth of a hit: everything is at hand here")]
-    #[inline(always)]
-    fn write(
-        self,
-        rcode: Rcode,
-        authoritative: bool,
-        body: Body<'_>,
-        authority: Option<([u8; 2], &[u8])>,
-        out: &mut Response<'_>,
-    ) {
-        let closer = Closer { query: self.query, context: self.context };
-        let closing = closer.closing(rcode, authoritative, None);
-        out.set_limit(self.context.limit(self.query));
-        if !out.write_whole(self.query.question_end, (body.bytes, body.count), authority, &closing) {
-            self.write_partly(rcode, authoritative, body, authority, out);
-        }
-    }
-
-    /// [`Self::write`] where something has to be left out.
-    #[cold]
-    fn write_partly(
-        self,
-        rcode: Rcode,
-        authoritative: bool,
-        body: Body<'_>,
-        authority: Option<([u8; 2], &[u8])>,
-        out: &mut Response<'_>,
-    ) {
-        self.begin(out);
-        self.push(body, out);
-        if let Some((owner, rest)) = authority {
-            out.push_record(&owner, rest, Section::Authority, self.has_opt());
-        }
-        self.finish(rcode, authoritative, None, out);
-    }
-
     /// The answer where no node has the name.
     fn missing(self, out: &mut Response<'_>) -> Outcome {
         match place_missing(&self.snapshot, &self.query.qname) {
             Place::Outside => Outcome::Miss(Miss::Foreign),
             Place::Exact(entry) | Place::Wildcard(entry) => {
                 self.asked(&entry.name());
-                self.entry(entry, out)
+                self.in_parts(entry.in_view(self.context.view), out)
             }
             Place::Denied(encloser) => self.denied(encloser.in_view(self.context.view), out),
             Place::Dname(entry) => {
@@ -299,9 +310,9 @@ impl<'q> Answer<'q> {
         Outcome::Hit(Hit { lookup: Lookup::NxDomain, rcode: Rcode::NXDOMAIN })
     }
 
-    /// Other classes and types that are no data; `None` for a usual question after all.
+    /// Other classes and types that are no data.
     #[cold]
-    fn unusual(self, out: &mut Response<'_>) -> Option<Outcome> {
+    fn unusual(self, out: &mut Response<'_>) -> Outcome {
         let (qtype, qclass) = (self.query.qtype, self.query.qclass);
         let refused = match qtype {
             Rtype::OPT => Some(Rcode::FORMERR),
@@ -313,13 +324,18 @@ impl<'q> Answer<'q> {
                 Some(Rcode::REFUSED)
             }
             _ if qclass == Class::NONE || self.is_local() => Some(Rcode::REFUSED),
-            _ => return Some(Outcome::Miss(Miss::Foreign)),
+            _ => return Outcome::Miss(Miss::Foreign),
         };
-        let rcode = refused?;
+        let Some(rcode) = refused else {
+            return match self.snapshot.look_up(&self.query.qname, self.context.is_client) {
+                Some(entry) => self.in_parts(entry.in_view(self.context.view), out),
+                None => self.missing(out),
+            };
+        };
         self.begin(out);
         let ede = (rcode == Rcode::REFUSED).then_some(Ede::NOT_SUPPORTED);
         self.finish(rcode, false, ede, out);
-        Some(Outcome::Hit(Hit { lookup: Lookup::Refused, rcode }))
+        Outcome::Hit(Hit { lookup: Lookup::Refused, rcode })
     }
 
     fn is_below(self, names: &[&[u8]]) -> bool {
@@ -371,7 +387,7 @@ fn unusual(
     snapshot: &Snapshot,
     depth: u8,
     out: &mut Response<'_>,
-) -> Option<Outcome> {
+) -> Outcome {
     Answer { query, context, snapshot, depth }.unusual(out)
 }
 
@@ -386,28 +402,23 @@ fn missing(
     Answer { query, context, snapshot, depth }.missing(out)
 }
 
+/// The answer of an entry that the client's view may have a variant of, or that takes more than one copy.
 #[inline(never)]
-fn in_view(
+fn in_parts(
     query: &Query,
     context: Context,
     snapshot: &Snapshot,
     depth: u8,
-    entry: Entry<'_>,
+    parts: Parts<'_>,
     out: &mut Response<'_>,
 ) -> Outcome {
-    Answer { query, context, snapshot, depth }.usual_entry(entry.in_view(context.view), out)
-}
-
-#[inline(never)]
-fn without_body(
-    query: &Query,
-    context: Context,
-    snapshot: &Snapshot,
-    depth: u8,
-    entry: Entry<'_>,
-    out: &mut Response<'_>,
-) -> Outcome {
-    Answer { query, context, snapshot, depth }.without_body(entry, out)
+    let answer = Answer { query, context, snapshot, depth };
+    let Some(entry) = Entry::from_parts(parts) else { return Outcome::Miss(Miss::Foreign) };
+    let entry = entry.in_view(context.view);
+    match answer.at_once(entry, out) {
+        Some(lookup) => Outcome::Hit(Hit { lookup, rcode: Rcode::NOERROR }),
+        None => answer.in_parts(entry, out),
+    }
 }
 
 /// What every response of our own making opens and ends with.

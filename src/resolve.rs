@@ -178,7 +178,24 @@ impl Resolver {
         out: &mut Response<'_>,
         reply: impl FnOnce() -> R,
     ) -> Resolved {
-        match answer::answer(query, context, snapshot, out) {
+        let outcome = answer::answer(query, context, snapshot, out);
+        self.go_on(outcome, query, context, snapshot, now, out, reply)
+    }
+
+    /// [`Self::resolve`] behind the snapshot's [`answer`](answer::answer), which is at hand.
+    #[inline]
+    #[expect(clippy::too_many_arguments, reason = "the arguments of `resolve`, which nothing else bundles")]
+    pub fn go_on<R: Reply>(
+        &self,
+        outcome: Outcome,
+        query: &Query,
+        context: &Context,
+        snapshot: &Arc<Snapshot>,
+        now: u64,
+        out: &mut Response<'_>,
+        reply: impl FnOnce() -> R,
+    ) -> Resolved {
+        match outcome {
             Outcome::Hit(hit) => Resolved::ready(out.len(), hit.rcode, Origin::Hit, Some(hit.lookup)),
             Outcome::Miss(miss) => self.miss(miss, query, *context, snapshot, now, out, reply),
             // Without RD the chain alone is the answer.

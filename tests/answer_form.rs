@@ -88,3 +88,45 @@ fn long_names_and_deep_zones() {
     assert!(matches!(outcome, Outcome::Hit(hit) if hit.rcode == Rcode::NXDOMAIN));
     assert_eq!(name("a.b"), "A.b.".parse::<Name>().unwrap());
 }
+
+/// Held names are compared by words that overlap: each length of a name's own part has its own
+/// way there, and each byte must count.
+#[test]
+fn names_of_every_length_are_told_from_their_neighbors() {
+    let names: Vec<String> = (1..=40).map(|len| "abcdefgh".chars().cycle().take(len).collect()).collect();
+    let lines = names.iter().map(|name| format!("{name}.privatelink.azurecr.io 10 A 10.0.0.5\n"));
+    let set = record_set(&format!("zone privatelink.azurecr.io\n{}", lines.collect::<String>()));
+    let s = Snapshot::build(&set, &options(), 1);
+    let held = |qname: &[u8]| match ask(&s, &query_of(qname, Rtype::A, 1, 0x0100, None), Transport::Udp) {
+        (Outcome::Hit(hit), response) if hit.rcode == Rcode::NOERROR => Some(response),
+        _ => None,
+    };
+    for (index, name) in names.iter().enumerate() {
+        let spelling =
+            |at: usize, letter: char| if at % 3 == index % 3 { letter.to_ascii_uppercase() } else { letter };
+        let mixed: String = name.chars().enumerate().map(|(at, letter)| spelling(at, letter)).collect();
+        let wire = spelled(&format!("{mixed}.PrivateLink.azureCR.io"));
+        let response = held(&wire).unwrap_or_else(|| panic!("{mixed} is held"));
+        assert_eq!(response[12..12 + wire.len()], wire, "the spelling comes back");
+        assert_eq!(response[response.len() - 4..], [10, 0, 0, 5], "{mixed}");
+        for at in 1..wire.len() - 1 {
+            // A label's length cannot change alone.
+            if wire[at].is_ascii_alphabetic() {
+                let mut other = wire.clone();
+                other[at] = b'-';
+                assert_eq!(held(&other), None, "{mixed} but for byte {at}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_pointer_in_the_question_is_malformed() {
+    // To itself, to the header, behind a label, and forward.
+    for qname in
+        [&[0xc0, 12][..], &[0xc0, 0], &[1, b'a', 0xc0, 12], &[0xc0, 16, 0, 0, 1, b'a', 0], &[0x40, 0]]
+    {
+        let asked = query_of(qname, Rtype::A, 1, 0x0100, None);
+        assert!(hubdns::wire::Query::parse(&asked).is_err(), "{qname:?}");
+    }
+}

@@ -240,7 +240,7 @@ fn one_reply_that_cannot_be_sent_does_not_stop_the_others() {
     }
     for index in 0..batch.len() {
         batch.message(index).unwrap().buffer[..4].copy_from_slice(b"pong");
-        batch.reply(index, 4, None);
+        batch.reply(index, 4);
     }
     let mut faults = Vec::new();
     assert_eq!(batch.send(&socket, |fault| faults.push(fault)), 3);
@@ -250,6 +250,30 @@ fn one_reply_that_cannot_be_sent_does_not_stop_the_others() {
         assert_eq!(receive(client).unwrap(), b"pong");
     }
     assert_eq!(batch.queued(), 0);
+}
+
+#[test]
+fn each_reply_goes_to_who_asked_whatever_stays_without() {
+    let socket = UdpSocket::bind("127.0.0.1:0".parse().unwrap(), false).unwrap();
+    let clients = [(); 4].map(|()| bound_client(socket.local_addr()));
+    let mut batch = Batch::new(4);
+    // Rounds in one batch: what one leaves in the headers must not show in the next.
+    for answered in [&[1, 3][..], &[0, 1, 2, 3], &[2], &[0, 2]] {
+        batch.reset();
+        for client in &clients {
+            assert!(batch.place(b"ping", client.local_addr().unwrap()));
+        }
+        for index in answered {
+            let text = format!("pong{index}{}", "x".repeat(*index));
+            batch.message(*index).unwrap().buffer[..text.len()].copy_from_slice(text.as_bytes());
+            batch.reply(*index, text.len());
+        }
+        assert_eq!(batch.send(&socket, |fault| panic!("{fault:?}")), answered.len());
+        for index in answered {
+            let text = format!("pong{index}{}", "x".repeat(*index));
+            assert_eq!(receive(&clients[*index]).unwrap(), text.as_bytes());
+        }
+    }
 }
 
 #[test]

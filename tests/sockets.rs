@@ -183,9 +183,9 @@ fn only_wildcard_sockets_get_control_data() {
         client.send(b"ping").unwrap();
         let mut batch = Batch::new(1);
         wait_until("it is received", || batch.receive(&socket).unwrap() == 1);
-        let source = batch.message(0).unwrap().source;
+        let source = batch.message(0).unwrap().sender.source();
         assert_eq!(source.map(|source| source.address), is_wildcard.then(|| to.ip()), "{listen}");
-        batch.reply(0, 4, source);
+        batch.reply(0, 4);
         assert_eq!(batch.send(&socket, |fault| panic!("{fault:?}")), 1);
         assert_eq!(receive(&client).unwrap(), b"ping");
     }

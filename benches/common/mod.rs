@@ -1,6 +1,8 @@
 //! The record sets and queries of the benches.
 #![allow(dead_code, unreachable_pub, reason = "each bench uses its own part")]
 
+pub mod callgrind;
+
 use std::net::{IpAddr, Ipv4Addr};
 
 use hubdns::answer::{Context, Outcome, Transport, answer};

@@ -209,6 +209,15 @@ impl<W: Writers> Recorder<W> {
         }
     }
 
+    /// Counts `count` answers from the snapshot with code NOERROR, over UDP:
+    /// [`Self::response`] for all of a batch at once.
+    #[inline]
+    pub fn udp_hits(&self, count: u64) {
+        let [[noerror, ..], ..] = &self.set.responses;
+        let [hits, ..] = noerror;
+        W::add(hits, count);
+    }
+
     /// Counts a response.
     #[inline]
     pub fn response(&self, transport: Transport, rcode: Rcode, origin: Origin) {

@@ -48,6 +48,45 @@ impl AccessList {
         }
     }
 
+    /// [`Self::admits`] of an IPv4 address in numbers, told from `known` where it can be: an
+    /// address of the range that the last one was found in takes two comparisons.
+    #[expect(clippy::inline_always, reason = "once per datagram, with the range known in registers")]
+    #[inline(always)]
+    pub fn admits_next_v4(&self, address: u32, known: &mut Known) -> bool {
+        known.v4.0 <= address && address <= known.v4.1
+            || self.find(IpAddr::V4(Ipv4Addr::from_bits(address)), known)
+    }
+
+    /// The same of any address.
+    #[inline]
+    pub fn admits_next(&self, address: IpAddr, known: &mut Known) -> bool {
+        match address {
+            IpAddr::V4(v4) => self.admits_next_v4(v4.to_bits(), known),
+            IpAddr::V6(v6) => {
+                known.v6.0 <= v6.to_bits() && v6.to_bits() <= known.v6.1 || self.find(address, known)
+            }
+        }
+    }
+
+    /// [`Self::admits`], with the range in `known` from now on.
+    #[inline(never)]
+    fn find(&self, address: IpAddr, known: &mut Known) -> bool {
+        match address.to_canonical() {
+            IpAddr::V4(v4) => {
+                let range = range_around(&self.v4, v4.to_bits());
+                if address.is_ipv4() {
+                    known.v4 = range.unwrap_or(known.v4);
+                }
+                range.is_some()
+            }
+            IpAddr::V6(v6) => {
+                let range = range_around(&self.v6, v6.to_bits());
+                known.v6 = range.unwrap_or(known.v6);
+                range.is_some()
+            }
+        }
+    }
+
     #[inline]
     fn admits_v4(&self, address: Ipv4Addr) -> bool {
         lies_within(&self.v4, address.to_bits())
@@ -74,8 +113,26 @@ fn merge<T: Ord + Copy>(mut ranges: Vec<(T, T)>) -> Box<[(T, T)]> {
 
 #[inline]
 fn lies_within<T: Ord + Copy>(ranges: &[(T, T)], value: T) -> bool {
+    range_around(ranges, value).is_some()
+}
+
+#[inline]
+fn range_around<T: Ord + Copy>(ranges: &[(T, T)], value: T) -> Option<(T, T)> {
     let after = ranges.partition_point(|(first, _)| *first <= value);
-    after.checked_sub(1).and_then(|at| ranges.get(at)).is_some_and(|(_, last)| value <= *last)
+    after.checked_sub(1).and_then(|at| ranges.get(at)).copied().filter(|(_, last)| value <= *last)
+}
+
+/// The ranges of a list that the last addresses admitted lie in: good for
+/// that list alone, so for one batch.
+#[derive(Clone, Copy, Debug)]
+pub struct Known {
+    v4: (u32, u32),
+    v6: (u128, u128),
+}
+
+impl Known {
+    /// Nothing is known. (A range that ends before it begins holds no address.)
+    pub const NOTHING: Self = Self { v4: (1, 0), v6: (1, 0) };
 }
 
 /// What a transport applies to every query and a reload may change.
@@ -198,6 +255,27 @@ mod tests {
         }
         let (v6_only, _) = list(&["::/0"]);
         assert!(!v6_only.admits("192.0.2.1".parse().unwrap()));
+    }
+
+    #[test]
+    fn what_is_known_of_the_last_address_changes_no_decision() {
+        let (access, prefixes) = list(&["10.0.0.0/8", "192.168.0.0/16", "fc00::/7", "::1/128"]);
+        let edges = prefixes.iter().flat_map(|prefix| [prefix.network(), prefix.broadcast()]);
+        let mut addresses: Vec<IpAddr> = edges.flat_map(neighbors).collect();
+        addresses.extend(
+            ["::ffff:10.1.2.3", "::ffff:9.1.2.3", "0.0.0.1", "::"].map(|a| a.parse::<IpAddr>().unwrap()),
+        );
+        for before in &addresses {
+            for address in &addresses {
+                let mut known = Known::NOTHING;
+                access.admits_next(*before, &mut known);
+                assert_eq!(
+                    access.admits_next(*address, &mut known),
+                    access.admits(*address),
+                    "{address} behind {before}"
+                );
+            }
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Serving clients: packet workers for UDP, tasks for TCP, and who may ask.
+//! Serving clients: packet workers for UDP, threads for TCP, and who may ask.
 //!
 //! ```text
 //! Server::bind ─▶ Bound ─▶ start ─▶ Running ─▶ drain ─▶ stop

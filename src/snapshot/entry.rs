@@ -13,10 +13,12 @@
 //!  …  variants: view u8, length u32, a whole entry
 //! ```
 //!
-//! The form's lowest two bits are the rest, then own-missing, then wide: an
-//! entry with a number that does not fit above has the upper half of its zone
-//! and of its chain length in four bytes more (14 to 17), and elements of
-//! type u16, records u16, length u16, start u32.
+//! The form's lowest two bits are the rest, then own-missing, then wide, then
+//! that the SOA has no owner pointer: an entry of form 0 denies with what
+//! stands here alone. A wide entry has a number that does not fit above: the
+//! upper half of its zone and of its chain length stand in four bytes before
+//! the directory, and its elements are of type u16, records u16, length u16,
+//! start u32.
 //!
 //! Numbers are little-endian, but for the SOA owner pointer, which is wire
 //! form. Bodies hold compression pointers into the question and into the body
@@ -34,8 +36,8 @@ use crate::wire::name::same;
 
 /// Length of the fixed part.
 const FIXED: usize = 14;
-/// Length of the fixed part of a wide entry.
-const FIXED_WIDE: usize = 18;
+/// Length of what stands before the directory of a wide entry.
+const WIDER: usize = 4;
 /// Length of one directory element.
 const ELEMENT: usize = 4;
 /// Length of one directory element of a wide entry.
@@ -46,6 +48,8 @@ const VARIANT: usize = 5;
 const OWN_MISSING: u8 = 1 << 2;
 /// The bit of the form for a wide entry.
 const WIDE: u8 = 1 << 3;
+/// The bit of the form for an SOA whose owner must be written out.
+const NO_POINTER: u8 = 1 << 4;
 
 /// What types get that the directory lacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,9 +67,28 @@ pub enum Rest {
 /// A compiled name.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry<'s> {
+    /// All of it, and perhaps other entries behind that.
     bytes: &'s [u8],
+    head: &'s [u8; FIXED],
+    prefix: &'s [u8],
+    /// What stands behind the prefix.
+    behind: &'s [u8],
     suffix: &'s [u8],
 }
+
+/// What an entry of the usual form has for a type.
+#[derive(Clone, Copy, Debug)]
+pub enum Usual<'s> {
+    /// The answer section.
+    Body(Body<'s>),
+    /// Nothing but the CNAMEs in front of it, if there are any.
+    Chain(Body<'s>),
+}
+
+/// What an [`Entry`] is made of, for a rare function that is called with it:
+/// the parts are put together where it is called, while a whole entry would
+/// have to lie in memory on the usual path too.
+pub type Parts<'s> = (&'s [u8], &'s [u8]);
 
 /// Ready records of one section.
 #[derive(Clone, Copy, Debug)]
@@ -98,46 +121,61 @@ impl<'s> Entry<'s> {
     /// The entry at the start of `bytes`, which may go on behind it, with one of `suffixes`.
     #[inline]
     pub(super) fn new(bytes: &'s [u8], suffixes: &'s [Box<[u8]>]) -> Option<Self> {
-        let number: [u8; 2] = bytes.get(4..6)?.try_into().ok()?;
-        Some(Self { bytes, suffix: suffixes.get(usize::from(u16::from_le_bytes(number)))? })
+        let [_, _, _, _, low, high, ..] = *bytes.first_chunk::<FIXED>()?;
+        Self::from_parts((bytes, suffixes.get(usize::from(u16::from_le_bytes([low, high])))?))
+    }
+
+    /// The parts of the entry.
+    #[inline]
+    pub const fn parts(self) -> Parts<'s> {
+        (self.bytes, self.suffix)
+    }
+
+    /// The entry of these parts.
+    #[inline]
+    pub fn from_parts((bytes, suffix): Parts<'s>) -> Option<Self> {
+        let (head, rest) = bytes.split_first_chunk::<FIXED>()?;
+        let [len, ..] = *head;
+        let (prefix, behind) = rest.split_at_checked(usize::from(len))?;
+        Some(Self { bytes, head, prefix, behind, suffix })
+    }
+
+    /// Whether clients of some view get another answer.
+    #[inline]
+    pub const fn has_variants(self) -> bool {
+        self.byte::<13>() != 0
     }
 
     /// Whether the entry is that of `name`.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "its parts are at hand where a look-up ends")]
+    #[inline(always)]
     pub(super) fn is_of(self, name: &[u8]) -> bool {
-        let prefix = usize::from(self.byte(0));
-        name.len() == prefix + self.suffix.len()
-            && name.split_at_checked(prefix).is_some_and(|(first, rest)| {
-                same(rest, self.suffix)
-                    && self.bytes.get(self.fixed()..self.fixed() + prefix).is_some_and(|own| same(own, first))
-            })
+        name.split_at_checked(self.prefix.len())
+            .is_some_and(|(first, rest)| same(rest, self.suffix) && same(first, self.prefix))
     }
 
     #[inline]
-    fn byte(self, at: usize) -> u8 {
-        self.bytes.get(at).copied().unwrap_or_default()
+    const fn byte<const AT: usize>(self) -> u8 {
+        const { assert!(AT < FIXED, "a byte of the head") };
+        self.head[AT]
     }
 
     #[inline]
-    fn half(self, at: usize) -> u16 {
-        self.bytes.get(at..at + 2).and_then(|b| b.try_into().ok()).map_or(0, u16::from_le_bytes)
+    const fn half<const AT: usize>(self) -> u16 {
+        const { assert!(AT + 1 < FIXED, "bytes of the head") };
+        u16::from_le_bytes([self.head[AT], self.head[AT + 1]])
     }
 
     #[inline]
-    fn is_wide(self) -> bool {
-        self.byte(2) & WIDE != 0
-    }
-
-    #[inline]
-    fn fixed(self) -> usize {
-        if self.is_wide() { FIXED_WIDE } else { FIXED }
+    const fn is_wide(self) -> bool {
+        self.byte::<2>() & WIDE != 0
     }
 
     /// The entry as clients of `view` get it.
     #[inline]
     #[must_use]
     pub fn in_view(self, view: u8) -> Self {
-        if view == 0 || self.byte(13) == 0 { self } else { self.variant(view).unwrap_or(self) }
+        if view == 0 || !self.has_variants() { self } else { self.variant(view).unwrap_or(self) }
     }
 
     #[inline(never)]
@@ -145,12 +183,12 @@ impl<'s> Entry<'s> {
         let (_, bodies) = self.directory();
         let ends = self.elements().map(|(_, _, len, start)| start as usize + usize::from(len));
         let mut rest = bodies.get(bodies_end(self.chain_len(), ends)..)?;
-        for _ in 0..self.byte(13) {
+        for _ in 0..self.byte::<13>() {
             let (head, behind) = rest.split_first_chunk::<VARIANT>()?;
             let [number, len @ ..] = *head;
             let (bytes, next) = behind.split_at_checked(u32::from_le_bytes(len) as usize)?;
             if number == view {
-                return Some(Self { bytes, suffix: self.suffix });
+                return Self::from_parts((bytes, self.suffix));
             }
             rest = next;
         }
@@ -160,8 +198,7 @@ impl<'s> Entry<'s> {
     /// The name in wire form.
     pub fn name(self) -> EntryName {
         let mut name = EntryName { bytes: [0; MAX_NAME_LEN], len: 0 };
-        let start = self.fixed();
-        let prefix = self.bytes.get(start..start + usize::from(self.byte(0))).unwrap_or_default();
+        let prefix = self.prefix;
         let len = prefix.len() + self.suffix.len();
         if let Some((head, tail)) =
             name.bytes.get_mut(..len).and_then(|n| n.split_at_mut_checked(prefix.len()))
@@ -176,13 +213,13 @@ impl<'s> Entry<'s> {
     /// What the node is.
     #[inline]
     pub fn flags(self) -> NodeFlags {
-        NodeFlags(self.half(6))
+        NodeFlags(self.half::<6>())
     }
 
     /// What types get that the directory lacks.
     #[inline]
     pub fn rest(self) -> Rest {
-        match self.byte(2) & 3 {
+        match self.byte::<2>() & 3 {
             0 => Rest::NoData,
             1 => Rest::NxDomain,
             2 => Rest::Leads,
@@ -190,39 +227,50 @@ impl<'s> Entry<'s> {
         }
     }
 
+    /// Whether types that the directory lacks get NODATA, with an SOA whose
+    /// owner is [`Self::soa_owner`]: the usual name of ours.
+    #[inline]
+    pub const fn denies_simply(self) -> bool {
+        self.byte::<2>() == 0
+    }
+
     /// Whether a negative answer is owed to a missing record of ours.
     #[inline]
     pub fn is_own_missing(self) -> bool {
-        self.byte(2) & OWN_MISSING != 0
+        self.byte::<2>() & OWN_MISSING != 0
     }
 
     /// Pointer to the SOA's owner name within the response; `None` where the
     /// name must be written out.
     #[inline]
     pub fn soa_owner(self) -> Option<[u8; 2]> {
-        let pointer: [u8; 2] = self.bytes.get(10..12)?.try_into().ok()?;
-        (pointer != [0, 0]).then_some(pointer)
+        (self.byte::<2>() & NO_POINTER == 0).then_some([self.byte::<10>(), self.byte::<11>()])
     }
 
     /// Index of the zone whose SOA negative answers carry.
     #[inline]
     pub fn zone(self) -> usize {
-        let low = usize::from(self.half(8));
-        if self.is_wide() { low | usize::from(self.half(14)) << 16 } else { low }
+        let low = usize::from(self.half::<8>());
+        if self.is_wide() { low | usize::from(self.wide(0)) << 16 } else { low }
     }
 
     #[inline]
     fn chain_len(self) -> usize {
-        let low = usize::from(self.byte(12));
-        if self.is_wide() { low | usize::from(self.byte(16)) << 8 } else { low }
+        let low = usize::from(self.byte::<12>());
+        if self.is_wide() { low | usize::from(self.wide(2)) << 8 } else { low }
     }
 
-    #[inline]
+    /// The number at `at` of what a wide entry has more.
+    #[cold]
+    fn wide(self, at: usize) -> u16 {
+        self.behind.get(at..at + 2).and_then(|b| b.try_into().ok()).map_or(0, u16::from_le_bytes)
+    }
+
+    /// Directory and bodies.
     fn directory(self) -> (&'s [u8], &'s [u8]) {
-        let (fixed, element) = if self.is_wide() { (FIXED_WIDE, ELEMENT_WIDE) } else { (FIXED, ELEMENT) };
-        let start = fixed + usize::from(self.byte(0));
-        let end = start + element * usize::from(self.byte(1));
-        (self.bytes.get(start..end).unwrap_or_default(), self.bytes.get(end..).unwrap_or_default())
+        let (skipped, element) = if self.is_wide() { (WIDER, ELEMENT_WIDE) } else { (0, ELEMENT) };
+        let behind = self.behind.get(skipped..).unwrap_or_default();
+        behind.split_at_checked(element * usize::from(self.byte::<1>())).unwrap_or_default()
     }
 
     /// The CNAMEs that negative answers start with.
@@ -230,21 +278,35 @@ impl<'s> Entry<'s> {
     pub fn chain(self) -> Body<'s> {
         let (_, bodies) = self.directory();
         let bytes = bodies.get(..self.chain_len()).unwrap_or_default();
-        Body { bytes, count: u16::from(self.byte(3)) }
+        Body { bytes, count: u16::from(self.byte::<3>()) }
     }
 
     /// The answer section for `qtype`.
     #[inline]
     pub fn body(self, qtype: Rtype) -> Option<Body<'s>> {
-        if self.is_wide() {
-            return self.wide_body(qtype);
+        match self.usual(qtype) {
+            Some(Usual::Body(body)) => Some(body),
+            Some(Usual::Chain(_)) => None,
+            None => self.wide_body(qtype),
         }
-        let (directory, bodies) = self.directory();
-        let wanted = u8::try_from(qtype.0).ok()?;
-        let element = directory.chunks_exact(ELEMENT).find(|element| element.first() == Some(&wanted))?;
-        let &[_, count, start, len] = element else { return None };
-        let start = usize::from(start);
-        Some(Body { bytes: bodies.get(start..start + usize::from(len))?, count: u16::from(count) })
+    }
+
+    /// What [`Self::body`] and [`Self::chain`] tell of an entry that is not wide.
+    #[expect(clippy::inline_always, reason = "a call costs a tenth of a hit, in registers saved")]
+    #[inline(always)]
+    pub fn usual(self, qtype: Rtype) -> Option<Usual<'s>> {
+        if self.is_wide() {
+            return None;
+        }
+        let (directory, bodies) = self.behind.split_at_checked(ELEMENT * usize::from(self.byte::<1>()))?;
+        let (directory, _) = directory.as_chunks::<ELEMENT>();
+        let element = directory.iter().find(|[rtype, ..]| u16::from(*rtype) == qtype.0);
+        if let Some(&[_, count, start, len]) = element {
+            let bytes = bodies.get(usize::from(start)..)?.get(..usize::from(len))?;
+            return Some(Usual::Body(Body { bytes, count: u16::from(count) }));
+        }
+        let bytes = bodies.get(..usize::from(self.byte::<12>()))?;
+        Some(Usual::Chain(Body { bytes, count: u16::from(self.byte::<3>()) }))
     }
 
     #[inline(never)]
@@ -325,18 +387,19 @@ impl Draft<'_> {
             Rest::Forward => 3,
         };
         let own_missing = if self.own_missing { OWN_MISSING } else { 0 };
-        let form = rest | own_missing | if is_wide { WIDE } else { 0 };
+        let no_pointer = if self.soa_owner.is_none() { NO_POINTER } else { 0 };
+        let form = rest | own_missing | no_pointer | if is_wide { WIDE } else { 0 };
         out.extend_from_slice(&[self.prefix.len() as u8, self.directory.len() as u8, form, self.chain.0]);
         out.extend_from_slice(&self.suffix.to_le_bytes());
         out.extend_from_slice(&self.flags.0.to_le_bytes());
         out.extend_from_slice(&(self.zone as u16).to_le_bytes());
         out.extend_from_slice(&self.soa_owner.unwrap_or_default());
         out.extend_from_slice(&[self.chain.1 as u8, 0]);
+        out.extend_from_slice(self.prefix);
         if is_wide {
             out.extend_from_slice(&((self.zone >> 16) as u16).to_le_bytes());
             out.extend_from_slice(&[(self.chain.1 >> 8) as u8, 0]);
         }
-        out.extend_from_slice(self.prefix);
         for (rtype, count, len, start) in self.directory {
             if is_wide {
                 out.extend_from_slice(&rtype.0.to_le_bytes());

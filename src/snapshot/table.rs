@@ -7,21 +7,22 @@
 //! name's hash choose the shard, the lower ones the slot.
 //!
 //! Lines of 64 bytes that a look-up touches, of a million names in the estate
-//! of the benches (a login name has 22 bytes, an entry 42 to 98):
+//! of the benches (a login name has 22 bytes, an entry 42 to 98); index and
+//! entry as a test of `update` counts them, from addresses:
 //!
 //! ```text
 //!                            warm: shared by many names     cold: this name's own
 //!  shard (32 bytes of 1 MB)  1, of the second-level cache
 //!  suffix (a few dozen)      2, of the first-level cache
-//!  index (4 bytes a slot)                                   1
+//!  index (4 bytes a slot)                                   1 (1.1)
 //!  entry: header, prefix, directory, body
-//!    A of a private-link name, CNAME, NODATA                1
-//!    A behind a CNAME                                       2, adjacent
+//!    NODATA of a private-link name                          1 to 2 (1.3)
+//!    A of a private-link name                               1 to 2 (1.5)
+//!    A behind a CNAME: both records lie here                2 to 3 (2.1, data endpoints 2.5)
 //! ```
 //!
-//! So two loads in a row miss: the index, then the entry, whose second line
-//! is fetched with its first (neither address waits for the other). Entries
-//! are ordered so that few lie across one line more than they need.
+//! So two loads in a row miss: the index, then the entry, whose later lines
+//! are fetched with its first (no address waits for another).
 //!
 //! One bit a slot says that a client asked for the name. It stands beside the
 //! shard's address, which is read anyway, and is written only where it is not
@@ -32,7 +33,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::entry::Entry;
+use super::entry::{Entry, Parts};
+use super::hashes::Hashes;
 use super::place::NodeFlags;
 use crate::wire::FoldedName;
 use crate::wire::name::{hash, parent, secret};
@@ -106,34 +108,54 @@ impl Table {
     }
 
     /// [`Self::look_up`] of a query's name, which brings its hash along.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "a call costs a twentieth of a hit, in registers saved")]
+    #[inline(always)]
     pub(super) fn look_up_folded(&self, name: &FoldedName, asked: bool) -> Option<Entry<'_>> {
         self.probe::<true>(name.as_wire(), name.hash(), asked)
     }
 
-    #[inline]
+    #[expect(clippy::inline_always, reason = "as for `look_up_folded`, which is nothing else")]
+    #[inline(always)]
     fn probe<const MARKS: bool>(&self, name: &[u8], hash: u64, asked: bool) -> Option<Entry<'_>> {
         let shard = self.shards.get(shard_of(hash, self.shards.len()))?;
         let tag = tag_of(hash);
         let mut at = slot_of(hash, shard.slots);
-        loop {
+        // Nothing but tags, in registers; what else a name takes stands behind the loop.
+        let slot = loop {
             let slot = shard.slot(at)?;
             if slot == 0 {
                 return None;
             }
-            if slot >> OFFSET_BITS == tag
-                && let Some(entry) = shard.entry(slot, &self.suffixes)
-                && entry.is_of(name)
-            {
-                // Read before written: a line that all workers write would travel between them.
-                if MARKS && shard.asked.load(Ordering::Relaxed) & 1 << (at & 63) == 0 {
-                    mark(&shard.asked, at, entry, asked);
-                }
-                return Some(entry);
+            if slot >> OFFSET_BITS == tag {
+                break slot;
             }
-            at += 1;
-            if at >= shard.slots {
-                at = 0;
+            at = shard.next(at);
+        };
+        let entry = shard.entry(slot, &self.suffixes)?;
+        if !entry.is_of(name) {
+            return self.probe_on::<MARKS>(name, hash, at, asked).and_then(Entry::from_parts);
+        }
+        // Read before written: a line that all workers write would travel between them.
+        if MARKS && shard.asked.load(Ordering::Relaxed) & 1 << (at & 63) == 0 {
+            mark(&shard.asked, at, entry.flags(), asked);
+        }
+        Some(entry)
+    }
+
+    /// [`Self::probe`] behind the slot `at`, whose tag fits and whose name does not.
+    #[cold]
+    fn probe_on<const MARKS: bool>(&self, name: &[u8], hash: u64, at: u32, asked: bool) -> Option<Parts<'_>> {
+        let shard = self.shards.get(shard_of(hash, self.shards.len()))?;
+        let mut at = at;
+        loop {
+            at = shard.next(at);
+            let slot = shard.slot(at).filter(|slot| *slot != 0)?;
+            let entry = shard.entry(slot, &self.suffixes)?;
+            if slot >> OFFSET_BITS == tag_of(hash) && entry.is_of(name) {
+                if MARKS {
+                    mark(&shard.asked, at, entry.flags(), asked);
+                }
+                return Some(entry.parts());
             }
         }
     }
@@ -145,7 +167,9 @@ impl Table {
             let asked = shard.asked.swap(0, Ordering::Relaxed);
             let slots = (0..shard.slots).filter(move |at| asked & 1 << (at & 63) != 0);
             let entries = slots.filter_map(|at| shard.slot(at).filter(|slot| *slot != 0));
-            entries.filter_map(|slot| shard.entry(slot, &self.suffixes)).filter(|entry| is_wanted(*entry))
+            entries
+                .filter_map(|slot| shard.entry(slot, &self.suffixes))
+                .filter(|entry| is_wanted(entry.flags()))
         })
     }
 
@@ -239,30 +263,6 @@ impl Table {
     }
 }
 
-/// Hashes that are sought among half a million.
-pub(super) struct Hashes {
-    sorted: Vec<u32>,
-    /// Bits by the lowest part of a hash: most others are told by them.
-    filter: [u64; 256],
-}
-
-impl Hashes {
-    /// All of `hashes`.
-    pub(super) fn new(mut hashes: Vec<u32>) -> Self {
-        hashes.sort_unstable();
-        let mut filter = [0; 256];
-        for hash in &hashes {
-            filter[*hash as usize >> 6 & 255] |= 1 << (hash & 63);
-        }
-        Self { sorted: hashes, filter }
-    }
-
-    fn has(&self, hash: u32) -> bool {
-        self.filter[hash as usize >> 6 & 255] & 1 << (hash & 63) != 0
-            && self.sorted.binary_search(&hash).is_ok()
-    }
-}
-
 /// The shard of a name, of a power of two of them.
 #[inline]
 const fn shard_of(hash: u64, shards: usize) -> usize {
@@ -282,13 +282,14 @@ const fn slot_of(hash: u64, slots: u32) -> u32 {
 }
 
 /// Names that exist only because others do are no reason to keep anything.
-fn is_wanted(entry: Entry<'_>) -> bool {
-    entry.flags().any(NodeFlags::HELD | NodeFlags::OWN)
+fn is_wanted(flags: NodeFlags) -> bool {
+    flags.any(NodeFlags::HELD | NodeFlags::OWN)
 }
 
 #[cold]
-fn mark(bits: &AtomicU64, at: u32, entry: Entry<'_>, asked: bool) {
-    if asked && is_wanted(entry) {
+#[inline(never)]
+fn mark(bits: &AtomicU64, at: u32, flags: NodeFlags, asked: bool) {
+    if asked && is_wanted(flags) {
         bits.fetch_or(1 << (at & 63), Ordering::Relaxed);
     }
 }
@@ -298,6 +299,12 @@ impl Shard {
     fn slot(&self, at: u32) -> Option<u32> {
         let at = at as usize * 4;
         Some(u32::from_le_bytes(self.data.get(at..at + 4)?.try_into().ok()?))
+    }
+
+    /// The slot behind `at`, in a circle.
+    #[inline]
+    const fn next(&self, at: u32) -> u32 {
+        if at + 1 < self.slots { at + 1 } else { 0 }
     }
 
     #[inline]

@@ -17,11 +17,12 @@ use std::sync::Arc;
 
 use super::chain::{DECIDING, deciding};
 use super::compile::Compiler;
+use super::hashes::Hashes;
 use super::lookup;
 use super::model::{AnswerOptions, RecordSet, Zone};
 use super::nodes::{Nodes, implied_zones, in_order};
 use super::place::NodeFlags;
-use super::table::{Hashes, passed_hash};
+use super::table::passed_hash;
 use super::{INSTANCES, Snapshot, zone_soas};
 use crate::wire::name::{is_at_or_below, parent};
 use crate::wire::{FoldedName, Rtype};

@@ -14,7 +14,7 @@
 //! ```
 
 use std::ffi::{c_int, c_uint};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsRawFd;
 use std::ptr::{self, NonNull};
 
@@ -60,16 +60,53 @@ pub struct Batch {
 /// One received datagram.
 #[derive(Debug)]
 pub struct Message<'b> {
-    /// Who sent it.
-    pub peer: SocketAddr,
-    /// The local address it was sent to, on wildcard sockets.
-    pub source: Option<Source>,
+    /// Who sent it, and where to.
+    pub sender: Sender<'b>,
     /// Its length; the rest of the buffer is old.
     pub len: usize,
     /// Whether it was longer than the buffer.
     pub truncated: bool,
     /// The buffer, which takes the response as well.
     pub buffer: &'b mut [u8; BUFFER_BYTES],
+}
+
+/// Who sent a datagram, and where to, as the kernel told it: decoded where it
+/// is asked, since a hit needs next to nothing of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Sender<'b> {
+    address: &'b RawAddr,
+    control: &'b Control,
+    control_len: usize,
+}
+
+impl Sender<'_> {
+    /// An IPv4 address as a number.
+    #[inline]
+    pub fn v4_bits(self) -> Option<u32> {
+        self.address.v4_bits()
+    }
+
+    /// The address without its port; `None` as [`Self::peer`].
+    pub fn ip(self) -> Option<IpAddr> {
+        self.address.ip()
+    }
+
+    /// Whether the port is 0, which nothing can be sent to.
+    #[inline]
+    pub const fn is_port_zero(self) -> bool {
+        self.address.is_port_zero()
+    }
+
+    /// The address; `None` for another family than IP, which no socket of ours yields.
+    pub fn peer(self) -> Option<SocketAddr> {
+        self.address.decode()
+    }
+
+    /// The local address that it was sent to, on wildcard sockets.
+    pub fn source(self) -> Option<Source> {
+        // Sockets bound to one address ask for no packet info and get none.
+        if self.control_len == 0 { None } else { self.control.decode(self.control_len) }
+    }
 }
 
 impl Batch {
@@ -101,7 +138,14 @@ impl Batch {
             MMsgHdr { header, len: 0 }
         });
         let receive: Box<[_]> = receive.collect();
-        let send = receive.clone();
+        // A reply leaves from the buffer of its query: only the length is still to be told.
+        let mut send = receive.clone();
+        for (at, message) in send.iter_mut().enumerate() {
+            let iov = send_iovecs.at(at);
+            // SAFETY: as above.
+            unsafe { (*iov).base = (&raw mut (*slots.at(at)).buffer).cast() };
+            (message.header.iov, message.header.control_len) = (iov, 0);
+        }
         Self { slots, _receive_iovecs: receive_iovecs, send_iovecs, receive, send, received: 0, queued: 0 }
     }
 
@@ -201,9 +245,7 @@ impl Batch {
         let len = (*len as usize).min(BUFFER_BYTES);
         let slot = self.slots.get(index)?;
         Some(Message {
-            peer: slot.peer.decode()?,
-            // Sockets bound to one address ask for no packet info and get none.
-            source: if control_len == 0 { None } else { slot.control.decode(control_len) },
+            sender: Sender { address: &slot.peer, control: &slot.control, control_len },
             len,
             truncated: flags & libc::MSG_TRUNC as u32 != 0,
             buffer: &mut slot.buffer,
@@ -211,34 +253,41 @@ impl Batch {
     }
 
     /// Queues the first `len` bytes of the buffer at `index` as a reply to its
-    /// sender, from `source` where one is given. Each message is replied to at
-    /// most once; more than that is ignored.
+    /// sender, from the address that was asked where that is known. Each
+    /// message is replied to at most once; more than that is ignored.
+    ///
+    /// Most of the header stands since [`Self::new`]; what is copied leads to
+    /// the slot, since messages without a reply leave gaps.
     #[inline]
-    pub fn reply(&mut self, index: usize, len: usize, source: Option<Source>) {
-        let Some(received) = self.receive.get(index).filter(|_| index < self.received) else {
+    pub fn reply(&mut self, index: usize, len: usize) {
+        let Some(MMsgHdr { header: received, .. }) = self.receive.get(index) else { return };
+        let (Some(iovec), Some(send)) = (self.send_iovecs.get(index), self.send.get_mut(self.queued)) else {
             return;
         };
-        let (name, name_len) = (received.header.name, received.header.name_len);
-        let control = received.header.control;
-        let (Some(slot), Some(iovec), Some(send)) =
-            (self.slots.get(index), self.send_iovecs.get(self.queued), self.send.get_mut(self.queued))
-        else {
+        if index >= self.received {
             return;
-        };
-        let control_len = source.map_or(0, |source| slot.control.encode(source));
-        // The received header's own vector leads to the same buffer, for its whole length.
-        iovec.base = slot.buffer.as_mut_ptr().cast();
+        }
         iovec.len = len.min(BUFFER_BYTES);
-        send.header = MsgHdr {
-            name,
-            name_len,
-            iov: iovec,
-            iov_len: 1,
-            control: if control_len == 0 { ptr::null_mut() } else { control },
-            control_len,
-            flags: 0,
-        };
+        send.header.iov = iovec;
+        (send.header.name, send.header.name_len) = (received.name, received.name_len);
+        send.header.control_len = 0;
+        if received.control_len != 0 {
+            self.reply_from(index);
+        }
         self.queued += 1;
+    }
+
+    /// Lets the reply being queued leave from where the message at `index` was sent to.
+    #[inline(never)]
+    fn reply_from(&mut self, index: usize) {
+        let Some(MMsgHdr { header: received, .. }) = self.receive.get(index) else { return };
+        let (Some(slot), Some(send)) = (self.slots.get(index), self.send.get_mut(self.queued)) else {
+            return;
+        };
+        if let Some(source) = slot.control.decode(received.control_len) {
+            send.header.control = received.control;
+            send.header.control_len = slot.control.encode(source);
+        }
     }
 
     /// Replies queued and not yet sent.

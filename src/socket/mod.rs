@@ -21,7 +21,7 @@ mod steering;
 mod thread;
 mod udp;
 
-pub use batch::{BATCH_LEN, BUFFER_BYTES, Batch, Message};
+pub use batch::{BATCH_LEN, BUFFER_BYTES, Batch, Message, Sender};
 pub use fault::Fault;
 pub use poll::{Poller, Waker};
 pub use raw::Source;

@@ -75,6 +75,29 @@ impl RawAddr {
         }
     }
 
+    /// Whether the port is 0.
+    #[inline]
+    pub(super) const fn is_port_zero(&self) -> bool {
+        matches!(self.0, [_, _, 0, 0, ..])
+    }
+
+    /// An IPv4 address as a number.
+    #[inline]
+    pub(super) fn v4_bits(&self) -> Option<u32> {
+        let [f0, f1, _, _, a, b, c, d, ..] = self.0;
+        (u16::from_ne_bytes([f0, f1]) == AF_INET).then_some(u32::from_be_bytes([a, b, c, d]))
+    }
+
+    /// The address without its port; `None` as [`Self::decode`].
+    pub(super) fn ip(&self) -> Option<IpAddr> {
+        let [f0, f1, _, _, rest @ ..] = &self.0;
+        match u16::from_ne_bytes([*f0, *f1]) {
+            AF_INET => rest.first_chunk::<4>().map(|octets| Ipv4Addr::from(*octets).into()),
+            AF_INET6 => rest.get(4..)?.first_chunk::<16>().map(|octets| Ipv6Addr::from(*octets).into()),
+            _ => None,
+        }
+    }
+
     /// The address; `None` for another family, which no socket of ours yields.
     #[inline]
     pub(super) fn decode(&self) -> Option<SocketAddr> {
@@ -197,9 +220,14 @@ mod tests {
     fn addresses_survive_the_round_trip() {
         for text in ["192.0.2.7:5353", "[2001:db8::1]:53", "[fe80::1%3]:53"] {
             let address: SocketAddr = text.parse().unwrap();
-            assert_eq!(RawAddr::encode(address).0.decode(), Some(address));
+            let raw = RawAddr::encode(address).0;
+            assert_eq!(raw.decode(), Some(address));
+            let bits = if let IpAddr::V4(v4) = address.ip() { Some(v4.to_bits()) } else { None };
+            assert_eq!(raw.v4_bits(), bits);
+            assert_eq!((raw.ip(), raw.is_port_zero()), (Some(address.ip()), false));
         }
-        assert_eq!(RawAddr::empty().decode(), None);
+        assert_eq!((RawAddr::empty().decode(), RawAddr::empty().ip()), (None, None));
+        assert!(RawAddr::encode("192.0.2.7:0".parse().unwrap()).0.is_port_zero());
     }
 
     #[test]

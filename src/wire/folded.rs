@@ -1,29 +1,28 @@
 //! The case-folded QNAME of a query, held inline: parsing allocates nothing.
 //!
-//! Folding works on eight bytes at once and may treat length bytes as text:
+//! Folding works on sixteen bytes at once and may treat length bytes as text:
 //! they are at most 63, below `A`. The hash is made of the same words while
-//! they are at hand. Rejected: keeping the offsets of the labels, since only
-//! names that are not held are asked for their suffixes.
+//! they are at hand. The last block overlaps the one before it, so that no
+//! byte has to be masked. Rejected: keeping the offsets of the labels, since
+//! only names that are not held are asked for their suffixes.
 
 use std::fmt;
 
-use super::name::{MAX_LABEL_LEN, MAX_NAME_LEN, Name, last_word, mix, parent, secret};
+use super::name::{BLOCK, Labels, MAX_LABEL_LEN, MAX_NAME_LEN, Mixer, Name, hash, parent, secret};
 
 /// The QNAME of a query: lower case, uncompressed, held inline so that
 /// parsing a query allocates nothing.
 #[derive(Clone)]
 pub struct FoldedName {
-    /// Zero from the name's end to that of its last word.
     buf: [u8; 256],
     len: u8,
-    labels: u8,
     /// The name's hash by the process's secret, made on the way.
     hash: u64,
 }
 
 impl FoldedName {
     /// The root, to read into. Its hash is made only by reading.
-    pub const ROOT: Self = Self { buf: [0; 256], len: 1, labels: 0, hash: 0 };
+    pub const ROOT: Self = Self { buf: [0; 256], len: 1, hash: 0 };
 
     /// Reads an uncompressed name from the start of `bytes`. Returns it and
     /// the offset behind it; `None` as [`Self::read`].
@@ -52,7 +51,7 @@ impl FoldedName {
         let bytes = message.get(start..)?;
         // So that the check of the index is the check of the length as well.
         let bytes = bytes.get(..bytes.len().min(MAX_NAME_LEN))?;
-        let (mut at, mut labels) = (0usize, 0u8);
+        let mut at = 0usize;
         let last = loop {
             let len = *bytes.get(at)?;
             // The root label wraps: one comparison for it and for what is no label.
@@ -60,31 +59,37 @@ impl FoldedName {
                 break len;
             }
             at += 1 + usize::from(len);
-            labels += 1;
         };
         if last != 0 {
             return None;
         }
-        // All but the last one to eight bytes by whole words, then those.
-        let words = at / 8 % 32;
-        let (places, _) = self.buf.as_chunks_mut::<8>();
-        let seed = secret();
-        let mut state = seed;
-        let (whole, _) = bytes.get(..8 * words)?.as_chunks::<8>();
-        for (place, word) in places.get_mut(..words)?.iter_mut().zip(whole) {
-            state = mix(state, lower8(place, *word), seed);
-        }
-        let end = start + at + 1;
-        let word = match message.get(end.wrapping_sub(8)..end).and_then(<[u8]>::first_chunk::<8>) {
-            // What stands before is shifted out.
-            Some(word) => u64::from_le_bytes(*word) >> (8 * (7 - at % 8)),
-            None => last_word(bytes.get(..=at)?),
+        let name = bytes.get(..=at)?;
+        self.len = name.len() as u8;
+        let Some((_, tail)) = name.split_last_chunk::<BLOCK>() else {
+            self.read_short(name);
+            return Some(name.len());
         };
-        let word = lower_word(word);
-        *places.get_mut(words)? = word.to_le_bytes();
-        self.hash = mix(state, word, seed);
-        (self.len, self.labels) = ((at + 1) as u8, labels);
-        Some(at + 1)
+        let mut mixer = Mixer::new(secret(), name.len());
+        let (places, _) = self.buf.as_chunks_mut::<BLOCK>();
+        // All whole blocks before the last byte, then the block that it ends.
+        let (blocks, _) = name.as_chunks::<BLOCK>();
+        let whole = at / BLOCK % BLOCK;
+        for (place, block) in places.get_mut(..whole)?.iter_mut().zip(blocks.get(..whole)?) {
+            mixer.mix(lower(place, *block));
+        }
+        let place = self.buf.get_mut(..name.len())?.last_chunk_mut::<BLOCK>()?;
+        mixer.mix(lower(place, *tail));
+        self.hash = mixer.finish();
+        Some(name.len())
+    }
+
+    /// A name of less than one block.
+    #[cold]
+    fn read_short(&mut self, name: &[u8]) {
+        for (place, byte) in self.buf.iter_mut().zip(name) {
+            *place = byte.to_ascii_lowercase();
+        }
+        self.hash = hash(self.as_wire(), secret());
     }
 
     /// [`hash`](super::name::hash) of this name by [`secret`].
@@ -105,10 +110,10 @@ impl FoldedName {
         self.buf.get(..usize::from(self.len)).unwrap_or_default()
     }
 
-    /// The number of labels, the root label not counted.
-    #[inline]
+    /// The number of labels, the root label not counted. Walks the name, since only names that
+    /// are not held are asked.
     pub fn label_count(&self) -> usize {
-        usize::from(self.labels)
+        Labels::new(self.as_wire()).count()
     }
 
     /// The last `labels` labels (and the root label) in wire form; `None` if
@@ -148,28 +153,12 @@ impl PartialEq for FoldedName {
     }
 }
 
-/// Lower-cases the ASCII capitals among eight bytes in a register, where
-/// compilers would take [`lower8`] apart.
+/// Writes the bytes of `from` to `place`, ASCII capitals in lower case, and
+/// returns them. Byte by byte to the eye, which compilers make one vector of.
 #[inline]
-const fn lower_word(word: u64) -> u64 {
-    const EVERY: u64 = 0x0101_0101_0101_0101;
-    let low = word & (0x7f * EVERY);
-    // Bit 7 of each byte: at least 'A', and above 'Z'.
-    let from_a = low + (0x80 - b'A' as u64) * EVERY;
-    let past_z = low + (0x7f - b'Z' as u64) * EVERY;
-    let capital = (from_a ^ past_z) & !word & (0x80 * EVERY);
-    word | capital >> 2
-}
-
-/// Writes the eight bytes of `from` to `place`, ASCII capitals in lower case;
-/// returns them as a word. Byte by byte to the eye, which compilers make one
-/// vector of.
-#[inline]
-fn lower8(place: &mut [u8; 8], from: [u8; 8]) -> u64 {
-    for (place, byte) in place.iter_mut().zip(from) {
-        *place = byte.to_ascii_lowercase();
-    }
-    u64::from_le_bytes(*place)
+fn lower(place: &mut [u8; BLOCK], from: [u8; BLOCK]) -> [u8; BLOCK] {
+    *place = from.map(|byte| byte.to_ascii_lowercase());
+    *place
 }
 
 #[cfg(test)]

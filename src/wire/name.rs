@@ -289,20 +289,22 @@ impl<'de> Deserialize<'de> for Name {
 /// Hashes a folded wire-form name, keyed by a secret `seed` so that clients
 /// cannot choose names that collide: state and multiplier are both unknown.
 ///
-/// It works on words of eight bytes, the last one filled up with zeros. The
-/// length needs no part in it, since a wire-form name tells its own end.
+/// It works on blocks of sixteen bytes; the last one ends where the name does
+/// and overlaps the one before. A shorter name is filled up with zeros.
 #[inline]
 pub fn hash(wire: &[u8], seed: u64) -> u64 {
-    let (words, rest) = wire.as_chunks::<8>();
-    let state = words.iter().fold(seed, |state, word| mix(state, u64::from_le_bytes(*word), seed));
-    if rest.is_empty() {
-        return state;
+    let mut mixer = Mixer::new(seed, wire.len());
+    match wire.split_last_chunk::<BLOCK>() {
+        Some((_, last)) => {
+            let (blocks, _) = wire.get(..wire.len() - 1).unwrap_or_default().as_chunks::<BLOCK>();
+            for block in blocks {
+                mixer.mix(*block);
+            }
+            mixer.mix(*last);
+        }
+        None => mixer.mix(short_block(wire)),
     }
-    let word = match wire.last_chunk::<8>() {
-        Some(last) => u64::from_le_bytes(*last) >> (64 - 8 * rest.len()),
-        None => last_word(wire),
-    };
-    mix(state, word, seed)
+    mixer.finish()
 }
 
 /// The seed of this process for [`hash`]: drawn once, told to nobody.
@@ -324,36 +326,79 @@ fn draw() -> u64 {
 }
 
 /// Whether two names are the same bytes, compared by words where they stand:
-/// names are too short for a call to pay.
-#[inline]
+/// names are too short for a call to pay. Words may overlap: the last one ends
+/// where the names do.
+#[expect(clippy::inline_always, reason = "a dozen instructions in the middle of a look-up")]
+#[inline(always)]
 pub fn same(a: &[u8], b: &[u8]) -> bool {
     if a.len() != b.len() {
         return false;
     }
-    let words = |of: [u8; 8]| u64::from_le_bytes(of);
-    match (a.last_chunk(), b.last_chunk()) {
-        (Some(last_a), Some(last_b)) => {
-            words(*last_a) == words(*last_b)
-                && a.as_chunks::<8>().0.iter().zip(b.as_chunks::<8>().0).all(|(a, b)| words(*a) == words(*b))
+    let Some(last) = a.len().checked_sub(8) else { return same_short(a, b) };
+    let word = |of: &[u8], at: usize| of.get(at..at + 8).and_then(<[u8]>::first_chunk::<8>).copied();
+    let mut at = 0;
+    while at < last {
+        if word(a, at) != word(b, at) {
+            return false;
         }
-        _ => a.iter().zip(b).all(|(a, b)| a == b),
+        at += 8;
+    }
+    word(a, last) == word(b, last)
+}
+
+/// [`same`] of equally many bytes, fewer than eight.
+#[expect(clippy::inline_always, reason = "as for `same`, of which this is the usual half")]
+#[inline(always)]
+fn same_short(a: &[u8], b: &[u8]) -> bool {
+    if let (Some(first_a), Some(first_b), Some(last_a), Some(last_b)) =
+        (a.first_chunk(), b.first_chunk(), a.last_chunk(), b.last_chunk())
+    {
+        return u32::from_le_bytes(*first_a) == u32::from_le_bytes(*first_b)
+            && u32::from_le_bytes(*last_a) == u32::from_le_bytes(*last_b);
+    }
+    a.iter().zip(b).all(|(a, b)| a == b)
+}
+
+/// Bytes that are hashed at once.
+pub(super) const BLOCK: usize = 16;
+
+/// The state of [`hash`].
+pub(super) struct Mixer {
+    state: u64,
+    key: u64,
+}
+
+impl Mixer {
+    /// For a name of `len` bytes. The length tells apart names whose blocks
+    /// are the same because they overlap differently.
+    #[inline]
+    pub(super) const fn new(seed: u64, len: usize) -> Self {
+        Self { state: seed ^ len as u64, key: seed.rotate_left(32) | 1 }
+    }
+
+    /// One step: both words, masked by what is secret, multiplied to 128 bits and folded.
+    #[inline]
+    pub(super) const fn mix(&mut self, block: [u8; BLOCK]) {
+        let block = u128::from_le_bytes(block);
+        let (low, high) = (block as u64 ^ self.state, (block >> 64) as u64 ^ self.key);
+        let product = low as u128 * high as u128;
+        self.state = (product as u64) ^ ((product >> 64) as u64);
+    }
+
+    /// The hash.
+    #[inline]
+    pub(super) const fn finish(&self) -> u64 {
+        self.state
     }
 }
 
-/// One step of [`hash`]: a multiplication to 128 bits, folded, by a key that
-/// is odd and as secret as the state.
-#[inline]
-pub(super) const fn mix(state: u64, word: u64, seed: u64) -> u64 {
-    let product = ((state ^ word) as u128).wrapping_mul((seed.rotate_left(32) | 1) as u128);
-    (product as u64) ^ ((product >> 64) as u64)
-}
-
-/// The last one to eight bytes of `bytes`, as many as fill no whole word
-/// before them, in the lower bytes of a word.
-#[cold]
-pub(super) fn last_word(bytes: &[u8]) -> u64 {
-    let last = bytes.chunks(8).last().unwrap_or_default();
-    last.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
+/// A name of less than a block as one.
+fn short_block(wire: &[u8]) -> [u8; BLOCK] {
+    let mut block = [0; BLOCK];
+    for (place, byte) in block.iter_mut().zip(wire) {
+        *place = *byte;
+    }
+    block
 }
 
 #[cfg(test)]

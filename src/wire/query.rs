@@ -118,16 +118,18 @@ impl Query {
         };
         (self.qtype, self.qclass) = (Rtype((fixed >> 16) as u16), Class(fixed as u16));
         self.question_end = end + 4;
-        self.edns = None;
         if first & 0xffff != 0 {
             return Err(malformed(self.question_end));
         }
-        if rest != 0 {
-            self.edns = match Edns::parse_usual(datagram, self.question_end) {
-                // The usual query: one record, and it is the OPT.
-                Some(edns) if rest == 1 => Some(edns),
-                _ => additional(datagram, self.question_end)?,
-            };
+        // The usual query has no record but its question, or one, and that is the OPT.
+        if rest == 0 {
+            self.edns = None;
+        } else if rest == 1
+            && let Some(edns) = Edns::parse_usual(datagram, self.question_end)
+        {
+            self.edns = Some(edns);
+        } else {
+            self.edns = additional(datagram, self.question_end)?;
         }
         Ok(())
     }

@@ -62,6 +62,62 @@ fn opt_record(edns: &Edns, closing: &Closing) -> [u8; OPT_LEN] {
     [b0, b1, b2, b3, b4, b5, b6, b7, 0, 0, 0]
 }
 
+/// Writes answers, authority record and OPT one behind the other.
+#[expect(clippy::inline_always, reason = "as for `Response::write_whole`, of which it is the end")]
+#[inline(always)]
+fn write_records(
+    place: &mut [u8],
+    answers: &[u8],
+    authority: Option<([u8; 2], &[u8])>,
+    closing: &Closing,
+) -> Option<()> {
+    let (place, mut behind) = place.split_at_mut_checked(answers.len())?;
+    copy(place, answers);
+    if let Some((owner, rest)) = authority {
+        let (place, records) = behind.split_first_chunk_mut()?;
+        *place = owner;
+        let (place, opt) = records.split_at_mut_checked(rest.len())?;
+        if (65..=128).contains(&rest.len()) {
+            copy_ends::<64>(place, rest);
+        } else {
+            place.copy_from_slice(rest);
+        }
+        behind = opt;
+    }
+    if let Some(edns) = &closing.edns {
+        *behind.first_chunk_mut()? = opt_record(edns, closing);
+    }
+    Some(())
+}
+
+/// Copies `from` to `place`, which is as long. Few records are longer than
+/// four words of a vector: those are moved where they are, the last ones
+/// overlapping the first, without the call and the registers that it costs.
+#[expect(clippy::inline_always, reason = "there to save a call")]
+#[inline(always)]
+fn copy(place: &mut [u8], from: &[u8]) {
+    if place.len() != from.len() {
+        return;
+    }
+    match from.len() {
+        32..=64 => copy_ends::<32>(place, from),
+        16..32 => copy_ends::<16>(place, from),
+        _ => place.copy_from_slice(from),
+    }
+}
+
+/// Copies the first and the last `N` bytes.
+#[expect(clippy::inline_always, reason = "as for `copy`")]
+#[inline(always)]
+fn copy_ends<const N: usize>(place: &mut [u8], from: &[u8]) {
+    if let (Some(to), Some(first)) = (place.first_chunk_mut::<N>(), from.first_chunk::<N>()) {
+        *to = *first;
+    }
+    if let (Some(to), Some(last)) = (place.last_chunk_mut::<N>(), from.last_chunk::<N>()) {
+        *to = *last;
+    }
+}
+
 impl<'b> Response<'b> {
     /// A response in `buf`, at most `limit` bytes long.
     #[inline]
@@ -127,8 +183,8 @@ impl<'b> Response<'b> {
         self.buf
     }
 
-    /// Writes a whole response of ready records at once, over whatever is
-    /// there: behind the question, which ends at `question_end`, the answers,
+    /// Writes a whole response of ready records at once, at most `limit` bytes
+    /// whatever the limit was, over whatever is there: behind the question, which ends at `question_end`, the answers,
     /// then the authority record, its owner name a pointer. `false` where it
     /// does not fit as a whole, or would carry an extended error; nothing is
     /// written then, and the records have to be pushed.
@@ -138,6 +194,7 @@ impl<'b> Response<'b> {
     #[inline(always)]
     pub fn write_whole(
         &mut self,
+        limit: usize,
         question_end: usize,
         answers: (&[u8], u16),
         authority: Option<([u8; 2], &[u8])>,
@@ -147,34 +204,22 @@ impl<'b> Response<'b> {
         let answers_end = question_end + answers.0.len();
         let authority_end = answers_end + authority.map_or(0, |(owner, rest)| owner.len() + rest.len());
         let end = authority_end + opt_len;
-        if end > self.limit || closing.ede.is_some() {
+        if end > limit || closing.ede.is_some() {
             return false;
         }
-        let Some((place, records)) = self
-            .buf
-            .get_mut(question_end..end)
-            .and_then(|records| records.split_at_mut_checked(answers.0.len()))
+        let Some((question, behind)) =
+            self.buf.get_mut(..end).and_then(|b| b.split_at_mut_checked(question_end))
         else {
             return false;
         };
-        place.copy_from_slice(answers.0);
-        let mut opt = records;
-        if let Some((owner, rest)) = authority {
-            let Some((place, behind)) = opt.split_first_chunk_mut::<2>() else { return false };
-            *place = owner;
-            let Some((place, behind)) = behind.split_at_mut_checked(rest.len()) else { return false };
-            place.copy_from_slice(rest);
-            opt = behind;
-        }
-        if let (Some(edns), Some(opt)) = (&closing.edns, opt.first_chunk_mut::<OPT_LEN>()) {
-            *opt = opt_record(edns, closing);
-        }
         let counts = 1 << 48
             | u64::from(answers.1) << 32
             | u64::from(authority.is_some()) << 16
             | u64::from(closing.edns.is_some());
-        header::set_flags_and_counts(self.buf, Flags(closing.flags()), counts);
+        header::set_flags_and_counts(question, Flags(closing.flags()), counts);
         self.len = end;
+        // The sum of the lengths is that of `behind`, so this stops nowhere.
+        let _: Option<()> = write_records(behind, answers.0, authority, closing);
         true
     }
 
@@ -297,5 +342,59 @@ impl<'b> Response<'b> {
             text.copy_from_slice(ede.text.as_bytes());
         }
         self.len += len;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::types::Rcode;
+    use super::*;
+
+    /// Records in wire form, `len` bytes of them in all.
+    fn record(len: usize) -> Vec<u8> {
+        let data = len - 12;
+        let fixed = [0xc0, 12, 0, 16, 0, 1, 0, 0, 0, 10, (data >> 8) as u8, data as u8];
+        fixed.into_iter().chain((0..data).map(|at| at as u8)).collect()
+    }
+
+    #[test]
+    fn a_response_at_once_is_the_one_in_parts() {
+        let edns = Edns {
+            udp_size: 1232,
+            version: 0,
+            rcode_high: 0,
+            dnssec_ok: true,
+            options_at: 0,
+            options_len: 0,
+        };
+        let cases = (12..300).flat_map(|len| [12, 31, 87, 130].map(|rest| (len, rest)));
+        for (len, rest) in cases {
+            for (edns, authority) in [(None, false), (None, true), (Some(edns), false), (Some(edns), true)] {
+                let (answer, soa) = (record(len), record(rest));
+                let authority = authority.then_some(([soa[0], soa[1]], &soa[2..]));
+                let closing = Closing {
+                    query_flags: Flags(0x0110),
+                    rcode: Rcode::NOERROR,
+                    authoritative: true,
+                    authentic: false,
+                    edns,
+                    udp_size: 1232,
+                    ede: None,
+                };
+                let (mut whole, mut parts) = ([0xee; 600], [0xee; 600]);
+                let mut out = Response::new(&mut parts, 600);
+                out.begin(30);
+                out.push(&answer, 1, Section::Answer, edns.is_some());
+                if let Some((owner, rest)) = authority {
+                    out.push_record(&owner, rest, Section::Authority, edns.is_some());
+                }
+                let end = out.finish(&closing);
+                let mut out = Response::new(&mut whole, 600);
+                assert!(!out.write_whole(end - 1, 30, (&answer, 1), authority, &closing), "{len} and {rest}");
+                assert!(out.write_whole(end, 30, (&answer, 1), authority, &closing), "{len} and {rest}");
+                assert_eq!(out.len(), end);
+                assert_eq!(whole, parts, "{len} and {rest}, {edns:?}");
+            }
+        }
     }
 }

@@ -8,7 +8,6 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::chunk::{Chunk, Draft};
 use super::rrsets::{Rrsets, first_owner};
 use super::{Rrset, RrsetRef};
-use crate::wire::name;
 use crate::wire::{Name, Rtype};
 
 /// A chunk ends before one owner of so many.
@@ -135,8 +134,17 @@ impl Extend<Rrset> for Rrsets {
     }
 }
 
+/// Whether `owner` opens a chunk, by a hash of its own: chunks are saved, so
+/// their ends must stay where they are when the table's hash changes.
 fn opens_chunk(owner: &[u8]) -> bool {
-    name::hash(owner, 0x6875_6264_6e73).is_multiple_of(OWNERS)
+    const SEED: u64 = 0x6875_6264_6e73;
+    const KEY: u64 = SEED.rotate_left(32) | 1;
+    let hash = owner.chunks(8).fold(SEED, |state, bytes| {
+        let word = bytes.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
+        let product = u128::from(state ^ word) * u128::from(KEY);
+        product as u64 ^ (product >> 64) as u64
+    });
+    hash.is_multiple_of(OWNERS)
 }
 
 /// Some of the chunks of [`Rrsets`].
