@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::chunk::{Chunk, Draft};
+use super::chunk::{self, Chunk, Draft};
 use super::rrsets::{Rrsets, first_owner};
 use super::{Rrset, RrsetRef};
 use crate::wire::{Name, Rtype};
@@ -21,9 +21,16 @@ pub struct Builder {
     chunks: Vec<Arc<Chunk>>,
     len: usize,
     pub(super) draft: Draft,
+    /// Chunks that stand for equal ones, those still to come last first.
+    known: Vec<Arc<Chunk>>,
 }
 
 impl Builder {
+    /// One that shares with `known` what is the same.
+    pub fn like(known: &Rrsets) -> Self {
+        Self { known: known.chunks.iter().rev().map(Arc::clone).collect(), ..Self::default() }
+    }
+
     /// Appends an RRset; one that is not behind the last is left out.
     pub fn push(&mut self, rrset: &RrsetRef<'_>) {
         self.add(rrset.key(), rrset.ttl, rrset.rdatas.clone(), rrset.variants());
@@ -57,7 +64,18 @@ impl Builder {
         ttl: u32,
         rdatas: impl ExactSizeIterator<Item = &'d [u8]>,
     ) {
-        self.add((owner.as_wire(), rtype), ttl, rdatas, std::iter::empty());
+        self.push_wire(owner.as_wire(), rtype, ttl, rdatas);
+    }
+
+    /// The same, of an owner in wire form.
+    pub(crate) fn push_wire<'d>(
+        &mut self,
+        owner: &[u8],
+        rtype: Rtype,
+        ttl: u32,
+        rdatas: impl ExactSizeIterator<Item = &'d [u8]>,
+    ) {
+        self.add((owner, rtype), ttl, rdatas, std::iter::empty());
     }
 
     pub(super) fn add<'d, R, V>(&mut self, key: (&[u8], Rtype), ttl: u32, rdatas: R, variants: V)
@@ -77,9 +95,12 @@ impl Builder {
     }
 
     fn end_chunk(&mut self) {
-        if let Some(chunk) = self.draft.finish() {
-            self.push_chunk(Arc::new(chunk));
-        }
+        let Some((bytes, traits)) = self.draft.finish() else { return };
+        let first = chunk::first_owner(bytes);
+        while self.known.pop_if(|known| first_owner(known) < first).is_some() {}
+        let same = self.known.pop_if(|known| *known.bytes == *bytes);
+        let chunk = same.unwrap_or_else(|| Arc::new(Chunk { bytes: bytes.into(), traits }));
+        self.push_chunk(chunk);
     }
 
     pub(super) fn push_chunk(&mut self, chunk: Arc<Chunk>) {

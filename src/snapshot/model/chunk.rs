@@ -68,10 +68,6 @@ impl Chunk {
         let mut at = 0;
         std::iter::from_fn(|| read(&self.bytes, &mut at)).last().map(|rrset| rrset.owner.as_wire())
     }
-
-    pub(super) fn first(&self) -> Option<RrsetRef<'_>> {
-        read(&self.bytes, &mut 0)
-    }
 }
 
 impl Traits {
@@ -124,6 +120,12 @@ pub(super) fn read<'a>(bytes: &'a [u8], at: &mut usize) -> Option<RrsetRef<'a>> 
         rdatas,
         variants: bytes.get(variants..).filter(|_| count > 0).map(|_| (bytes, variants)),
     })
+}
+
+/// The owner of the first RRset.
+pub(super) fn first_owner(bytes: &[u8]) -> &[u8] {
+    let len = usize::from(bytes.first().copied().unwrap_or(0));
+    bytes.get(1..=len).unwrap_or_default()
 }
 
 /// Reads the variants at `at`: each view with its RDATA.
@@ -181,7 +183,12 @@ pub(super) struct Draft {
     /// Offset of each RRset.
     starts: Vec<u32>,
     traits: Option<Traits>,
+    /// Of each RRset whose one RDATA is a name: its number, and where that starts.
+    targets: Vec<(u32, u32)>,
     packed: Vec<u8>,
+    places: Vec<u32>,
+    /// The type of the last RRset.
+    last: u16,
 }
 
 impl Draft {
@@ -195,8 +202,8 @@ impl Draft {
 
     /// The owner and type of the last RRset.
     pub(super) fn last(&self) -> Option<(&[u8], Rtype)> {
-        let mut at = *self.starts.last()? as usize;
-        read(&self.bytes, &mut at).map(|rrset| rrset.key())
+        let start = *self.starts.last()? as usize;
+        Some((first_owner(self.bytes.get(start..)?), Rtype(self.last)))
     }
 
     /// Appends an RRset behind the others.
@@ -209,6 +216,7 @@ impl Draft {
         traits.note(key, ttl, variants.len() > 0, self.last());
         self.traits = Some(traits);
         let (owner, rtype) = key;
+        self.last = rtype.0;
         self.starts.push(self.bytes.len() as u32);
         self.bytes.push(owner.len() as u8);
         self.bytes.extend_from_slice(owner);
@@ -221,6 +229,9 @@ impl Draft {
             self.bytes.push(high);
         }
         put(&mut self.bytes, ttl);
+        if matches!(rtype, Rtype::CNAME | Rtype::PTR) && rdatas.len() == 1 && variants.len() == 0 {
+            self.targets.push((self.starts.len() as u32 - 1, self.bytes.len() as u32));
+        }
         put_rdatas(&mut self.bytes, rdatas, flags & ONE != 0);
         if variants.len() > 0 {
             self.bytes.push(variants.len() as u8);
@@ -231,49 +242,46 @@ impl Draft {
         }
     }
 
-    /// The chunk; empty again after it.
-    pub(super) fn finish(&mut self) -> Option<Chunk> {
+    /// The bytes of the chunk; empty again after it.
+    pub(super) fn finish(&mut self) -> Option<(&[u8], Traits)> {
         let traits = self.traits.take()?;
         self.pack();
-        let bytes = self.packed.as_slice().into();
         self.bytes.clear();
         self.starts.clear();
-        Some(Chunk { bytes, traits })
+        Some((&self.packed, traits))
     }
 
     /// Writes references for RDATA that is the name of an owner here.
     fn pack(&mut self) {
         self.packed.clear();
+        self.places.clear();
         let mut references: Vec<(usize, usize)> = Vec::new();
-        let mut places = Vec::with_capacity(self.starts.len());
-        for (index, start) in self.starts.iter().enumerate() {
-            let start = *start as usize;
-            let end = self.starts.get(index + 1).map_or(self.bytes.len(), |end| *end as usize);
-            places.push(self.packed.len());
-            let whole = self.bytes.get(start..end).unwrap_or_default();
-            let (mut at, mut behind) = (start, start);
-            let rrset = read(&self.bytes, &mut behind);
-            let single = rrset.filter(|rrset| {
-                matches!(rrset.rtype, Rtype::CNAME | Rtype::PTR)
-                    && rrset.rdatas.left == 1
-                    && !rrset.is_varied()
-            });
-            let target = single.and_then(|rrset| {
-                at = rrset.rdatas.at;
-                self.owner(rrset.rdatas.clone().next()?)
-            });
-            match target {
-                Some(target) => {
-                    self.packed.extend_from_slice(self.bytes.get(start..at).unwrap_or_default());
-                    self.packed.push(1);
-                    references.push((self.packed.len(), target));
-                    self.packed.extend_from_slice(&[0, 0]);
-                }
-                None => self.packed.extend_from_slice(whole),
+        let mut copied = 0;
+        let (mut passed, mut saved) = (0, 0u32);
+        for (index, at) in self.targets.iter().map(|(index, at)| (*index as usize, *at as usize)) {
+            let mut end = at;
+            let Some(target) = rdata(&self.bytes, &mut end).and_then(|name| self.owner(name, index)) else {
+                continue;
+            };
+            if end - at < 3 {
+                continue;
             }
+            // What lies before moves to the front by what was saved before.
+            let before = self.starts.get(passed..=index).unwrap_or_default();
+            self.places.extend(before.iter().map(|start| start - saved));
+            self.packed.extend_from_slice(self.bytes.get(copied..at).unwrap_or_default());
+            self.packed.push(1);
+            references.push((self.packed.len(), target));
+            self.packed.extend_from_slice(&[0, 0]);
+            saved += (end - at) as u32 - 3;
+            (copied, passed) = (end, index + 1);
         }
+        let rest = self.starts.get(passed..).unwrap_or_default();
+        self.places.extend(rest.iter().map(|start| start - saved));
+        self.packed.extend_from_slice(self.bytes.get(copied..).unwrap_or_default());
+        self.targets.clear();
         for (at, target) in references {
-            let place = places.get(target).and_then(|place| u16::try_from(*place).ok());
+            let place = self.places.get(target).and_then(|place| u16::try_from(*place).ok());
             // Chunks end before an offset takes more; see `MAX_BYTES`.
             let place = place.expect("owners lie within 64 KiB");
             if let Some(to) = self.packed.get_mut(at..at + 2) {
@@ -282,13 +290,17 @@ impl Draft {
         }
     }
 
-    /// The first RRset whose owner is `name`.
-    fn owner(&self, name: &[u8]) -> Option<usize> {
-        let owner = |start: &u32| {
-            let start = *start as usize;
-            let len = usize::from(self.bytes.get(start).copied().unwrap_or(0));
-            self.bytes.get(start + 1..start + 1 + len).unwrap_or_default()
-        };
+    /// The first RRset whose owner is `name`; mostly it lies behind that with
+    /// number `near`.
+    fn owner(&self, name: &[u8], near: usize) -> Option<usize> {
+        let owner = |start: &u32| first_owner(self.bytes.get(*start as usize..).unwrap_or_default());
+        let (before, behind) = self.starts.split_at_checked(near)?;
+        // What leads to itself is of the first type there.
+        if let Some(after) = behind.iter().skip(1).take(4).position(|start| owner(start) == name)
+            && behind.first().is_some_and(|start| owner(start) != name)
+        {
+            return Some(before.len() + 1 + after);
+        }
         let at = self.starts.partition_point(|start| owner(start) < name);
         self.starts.get(at).filter(|start| owner(start) == name).map(|_| at)
     }

@@ -175,7 +175,7 @@ fn concerns_ref(until: Option<&[u8]>) -> impl Fn(&&((Name, Rtype), Option<Rrset>
 }
 
 pub(super) fn first_owner(chunk: &Chunk) -> &[u8] {
-    chunk.first().map_or(&[], |first| first.owner.as_wire())
+    chunk::first_owner(&chunk.bytes)
 }
 
 /// Iterates over RRsets in order.

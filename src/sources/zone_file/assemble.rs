@@ -1,9 +1,12 @@
 //! From entries to facts: the rules that a zone keeps as a whole.
 
 use std::cmp::Ordering;
+use std::path::Path;
 use std::sync::Arc;
 
 use super::read::{Entries, Entry};
+use super::rows::Built;
+use super::scan::Scanned;
 use crate::snapshot::model::{Builder, Soa, ZonePolicy};
 use crate::sources::SourceError;
 use crate::sources::facts::{Fact, What, ZoneFact};
@@ -55,6 +58,21 @@ pub(super) fn facts(zone: &Name, policy: ZonePolicy, mut entries: Entries) -> Re
         facts.push(Fact { origin: path, what: What::Records(Arc::new(records)) });
     }
     Ok(facts)
+}
+
+/// The same of a file that was read fast; `None` if its SOA is malformed.
+pub(super) fn scanned(zone: &Name, policy: ZonePolicy, path: &Path, scanned: Scanned) -> Option<Vec<Fact>> {
+    let soa = Some(parse_soa(&scanned.soa)?);
+    let path = path.display().to_string();
+    let fact = ZoneFact { apex: zone.clone(), zone_id: None, soa, policy: Some(policy) };
+    let mut facts = vec![Fact { origin: format!("{path}:{}", scanned.soa.line), what: What::Zone(fact) }];
+    let Built { rrsets, lines } = scanned.built;
+    if !rrsets.is_empty() {
+        let (zone, files) = (Some(zone.clone()), vec![path.clone()]);
+        let records = RecordsFact { zone, files, rrsets, lines, of_files: Vec::new() };
+        facts.push(Fact { origin: path, what: What::Records(Arc::new(records)) });
+    }
+    Some(facts)
 }
 
 fn by_content(a: &Entry, b: &Entry) -> Ordering {

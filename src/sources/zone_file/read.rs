@@ -1,6 +1,7 @@
 //! From files to entries: `$INCLUDE`, sizes, and the line of each record.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -233,6 +234,40 @@ impl Scan {
             _ => broken(path, 1, text.to_owned()),
         }
     }
+}
+
+/// What the lines above an entry hand down to it.
+pub(super) struct Before<'a> {
+    pub(super) default_ttl: Option<u32>,
+    pub(super) last_ttl: u32,
+    /// The last owner; empty if there is none.
+    pub(super) owner: &'a [u8],
+}
+
+/// The one record in `text`, which starts on `line` of the zone's own file,
+/// and its TTL as it stands there. `None` if there is anything else in it.
+pub(super) fn entry_of(before: &Before<'_>, text: &[u8], origin: &[u8], line: usize) -> Option<(Entry, u32)> {
+    let mut lead = before.default_ttl.map_or_else(String::new, |ttl| format!("$TTL {ttl}\n"));
+    if !before.owner.is_empty() {
+        let owner = Name::from_wire(before.owner).ok()?;
+        let dot = if owner.is_root() { "" } else { "." };
+        let _ = writeln!(lead, "{owner}{dot} {} A 0.0.0.0", before.last_ttl);
+    }
+    let shift = lead.bytes().filter(|byte| *byte == b'\n').count();
+    let mut whole = lead.into_bytes();
+    whole.append(&mut units::to_seconds(text).0);
+    let mut scan =
+        Scan { file: 0, shift, lines: Lines::new(&whole), directives: Vec::new(), default_ttl: None };
+    let mut zonefile = Zonefile::from(whole.as_slice());
+    zonefile.set_origin(domain::base::Name::from_slice(origin).ok()?.to_name());
+    zonefile.set_default_class(iana::Class::IN);
+    if !before.owner.is_empty() {
+        zonefile.next_entry().ok()?;
+    }
+    let Ok(Some(Scanned::Record(record))) = zonefile.next_entry() else { return None };
+    let at = scan.line(zonefile.current_offset());
+    let entry = scan.entry(&record, line - 1 + at).ok()?;
+    matches!(zonefile.next_entry(), Ok(None)).then_some((entry, record.ttl().as_secs()))
 }
 
 fn broken(path: &Path, line: usize, message: String) -> SourceError {

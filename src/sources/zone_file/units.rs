@@ -160,7 +160,7 @@ fn is_ttl_or_class(token: &[u8]) -> bool {
 }
 
 /// A number with or without units (`3600`, `1h`, `1w2d3h4m5s`) in seconds.
-fn seconds(token: &[u8]) -> Option<u32> {
+pub(super) fn seconds(token: &[u8]) -> Option<u32> {
     let mut total = 0u32;
     let mut number: Option<u32> = None;
     for &byte in token {
