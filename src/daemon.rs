@@ -163,7 +163,7 @@ async fn serve(origin: ConfigOrigin, config: Config, process: Arc<Process>) -> R
     let control_socket = bind_control(&config, &events)?;
     let packets = Builder::new_multi_thread()
         .enable_all()
-        .thread_name("tcp")
+        .thread_name("upstream")
         .build()
         .map_err(DaemonError::system("the packet runtime"))?;
     let settings = Settings::new(&config, bound.local_addrs());
@@ -174,7 +174,7 @@ async fn serve(origin: ConfigOrigin, config: Config, process: Arc<Process>) -> R
     if is_first_start {
         first_cycle(&status).await;
     }
-    let running = bound.start(&resolver, &publisher, packets.handle())?;
+    let running = bound.start(&resolver, &publisher)?;
     // All threads that carry packets have been started: those to come give way to them.
     give_way();
     let admin_counters = Arc::new(AdminCounters::default());

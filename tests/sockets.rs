@@ -213,7 +213,7 @@ fn control_threads_give_way_to_those_that_carry_packets() {
     let process = daemon.process();
     // As high as this test itself runs, which need not be 0.
     let usual = nice_of(process, "hubdns").expect("a main thread");
-    for name in ["udp-0", "tcp", "forward"] {
+    for name in ["udp-0", "tcp-0", "upstream", "forward"] {
         assert_eq!(nice_of(process, name), Some(usual), "{name}");
     }
     for name in ["control", "sync"] {

@@ -1,53 +1,174 @@
-//! System calls of a loaded worker: the batches and nothing else.
+//! System calls of a loaded server, counted by the kernel's own tracer: the
+//! batches, the connections, and nothing else.
 //!
-//! Needs strace and the right to trace a thread of this process; skipped, and
-//! loudly, without them.
+//! The daemon is stopped while its work is queued, so that what it finds is the
+//! same every time, however busy the machine is. Needs strace and the right to
+//! trace another process; skipped, and loudly, without them.
 
 mod common;
+#[path = "common/daemon.rs"]
+mod daemon;
 
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, TcpStream};
 use std::process::{Child, Command, Stdio};
+use std::time::Instant;
 
 use common::estate::query;
-use common::load::bursts;
-use common::serving::Serving;
+use common::load::bound_client;
+use common::serving::closed;
+use daemon::{Daemon, PATIENCE};
+use hubdns::socket::BATCH_LEN;
 use hubdns::wire::Rtype;
 
-const PACKETS: usize = 40_000;
+const ROUNDS: usize = 20;
+/// Full batches that fit into the smallest receive buffer that systems have.
+const BATCHES: usize = 4;
+/// Connections that wait when the daemon comes back.
+const CONNECTIONS: usize = 100;
+
+/// A daemon that answers `localhost` and would forward to nobody.
+fn start() -> Daemon {
+    let upstream = closed();
+    Daemon::start(&format!(
+        "[[upstreams]]\nname = \"none\"\naddresses = [\"{upstream}\"]\n[forward]\ndefault = \"none\"\n"
+    ))
+}
+
+fn localhost() -> Vec<u8> {
+    query("localhost", Rtype::A, 0x0100, Some(1232))
+}
+
+/// Does `work` while the daemon is stopped, and lets it go on.
+fn while_stopped(daemon: &Daemon, work: impl FnOnce()) {
+    let thread = thread_named(daemon, "udp-0");
+    daemon.signal("STOP");
+    let stat = format!("/proc/{}/task/{thread}/stat", daemon.process());
+    let since = Instant::now();
+    // The state behind the name: stopped, or stopped under a tracer.
+    let is_stopped = || {
+        let text = std::fs::read_to_string(&stat).unwrap();
+        text.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['T', 't']))
+    };
+    while !is_stopped() {
+        assert!(since.elapsed() < PATIENCE, "it does not stop");
+        std::thread::yield_now();
+    }
+    work();
+    daemon.signal("CONT");
+}
 
 #[test]
-fn a_packet_costs_its_share_of_two_batches_and_no_call_more() {
-    let server = Serving::on("127.0.0.1:0");
-    let query = query("contoso.azurecr.io", Rtype::A, 0x0100, Some(1232));
-    assert_eq!(bursts(server.address(), &query, 100, 10, 1).answered, 100);
-    let table = std::env::temp_dir().join(format!("hubdns-strace-{}", std::process::id()));
-    let Some(mut strace) = attach(thread_named("udp-0"), &table) else {
-        eprintln!("SKIPPED: strace is missing or must not trace this process");
+fn a_packet_costs_its_share_of_two_full_batches_and_no_call_more() {
+    let daemon = start();
+    let client = bound_client(daemon.dns);
+    let packets = BATCHES * BATCH_LEN;
+    let message = localhost();
+    let mut buf = [0; 4096];
+    let Some(calls) = traced(&daemon, "udp-0", || {
+        for _ in 0..ROUNDS {
+            while_stopped(&daemon, || {
+                for _ in 0..packets {
+                    client.send(&message).unwrap();
+                }
+            });
+            for at in 0..packets {
+                client.recv(&mut buf).unwrap_or_else(|error| panic!("answer {at}: {error}"));
+            }
+        }
+    }) else {
         return;
     };
-    let report = bursts(server.address(), &query, PACKETS, 200, 10);
+    let count = |name: &str| *calls.get(name).unwrap_or(&0);
+    let waits = count("epoll_wait") + count("epoll_pwait");
+    let (received, sent) = (count("recvmmsg"), count("sendmmsg"));
+    println!("{} packets: {calls:?}", ROUNDS * packets);
+    assert_eq!(sent, ROUNDS * BATCHES, "one call for each full batch: {calls:?}");
+    // One more look, that finds nothing, before each wait.
+    assert!((ROUNDS * BATCHES..=ROUNDS * (BATCHES + 1) + 1).contains(&received), "{calls:?}");
+    // One wait in a round, and one that the signal interrupts.
+    assert!(waits <= 2 * ROUNDS + 2, "{calls:?}");
+    // restart_syscall and the like, as the tracer comes and goes.
+    let others = calls.values().sum::<usize>() - received - sent - waits;
+    assert!(others <= 4, "{calls:?}");
+}
+
+#[test]
+fn a_connection_of_one_query_costs_accept_read_write_read_and_close() {
+    let daemon = start();
+    let message = localhost();
+    let framed = [&(message.len() as u16).to_be_bytes()[..], &message].concat();
+    let Some(calls) = traced(&daemon, "tcp-0", || {
+        for _ in 0..ROUNDS {
+            let mut clients = Vec::new();
+            while_stopped(&daemon, || {
+                clients.extend((0..CONNECTIONS).map(|_| {
+                    let mut client = TcpStream::connect(daemon.dns).unwrap();
+                    client.write_all(&framed).unwrap();
+                    // As a client that closes does, which need not be awaited.
+                    client.shutdown(Shutdown::Write).unwrap();
+                    client
+                }));
+            });
+            for client in &mut clients {
+                client.set_read_timeout(Some(PATIENCE)).unwrap();
+                let mut answer = Vec::new();
+                client.read_to_end(&mut answer).unwrap();
+                assert_eq!(answer[2..4], message[..2]);
+            }
+        }
+    }) else {
+        return;
+    };
+    let count = |names: &[&str]| names.iter().filter_map(|name| calls.get(*name)).sum::<usize>();
+    println!("{} connections: {calls:?}", ROUNDS * CONNECTIONS);
+    let connections = ROUNDS * CONNECTIONS;
+    assert_eq!(count(&["recvfrom", "read"]), 2 * connections, "the query and the end: {calls:?}");
+    assert_eq!(count(&["sendto", "write"]), connections, "{calls:?}");
+    assert_eq!(count(&["close"]), connections, "{calls:?}");
+    // At the end of a round it is looked in vain for more, and the last few come alone.
+    let few = connections / 10;
+    assert!((connections..=connections + few).contains(&count(&["accept4"])), "{calls:?}");
+    assert!(count(&["epoll_ctl"]) <= few, "{calls:?}");
+    // Passes of 1, 2, 4, ... connections, and what is lost to signals.
+    assert!(count(&["epoll_wait", "epoll_pwait"]) <= connections / 4, "{calls:?}");
+    // fcntl: the standard library checks descriptors as it closes them, in debug builds.
+    let known = [
+        "fcntl",
+        "recvfrom",
+        "read",
+        "sendto",
+        "write",
+        "close",
+        "accept4",
+        "epoll_ctl",
+        "epoll_wait",
+        "epoll_pwait",
+    ];
+    assert!(calls.values().sum::<usize>() - count(&known) <= few, "{calls:?}");
+}
+
+/// The system calls of the daemon's thread of that name while `work` is done,
+/// by name; nothing where it must not be traced.
+fn traced(daemon: &Daemon, thread: &str, work: impl FnOnce()) -> Option<HashMap<String, usize>> {
+    let table = daemon.directory.path().join("strace");
+    let Some(mut strace) = attach(thread_named(daemon, thread), &table) else {
+        eprintln!("SKIPPED: strace is missing or must not trace another process");
+        return None;
+    };
+    work();
     let interrupted = Command::new("kill").args(["-INT", &strace.id().to_string()]).status().unwrap();
     assert!(interrupted.success());
     strace.wait().unwrap();
-    let calls = read_table(&std::fs::read_to_string(&table).unwrap());
-    std::fs::remove_file(&table).unwrap();
-    assert_eq!(report.answered, PACKETS);
-    let batches = calls.get("recvmmsg").unwrap_or(&0) + calls.get("sendmmsg").unwrap_or(&0);
-    println!("{batches} batches for {PACKETS} packets (2/32 would be {}); {calls:?}", PACKETS / 16);
-    assert!(batches > 0, "the worker was traced: {calls:?}");
-    // A quarter more for batches that were not full: 2/32 is what full ones come to.
-    assert!(batches < PACKETS * 5 / 64, "{batches} batches for {PACKETS} packets: {calls:?}");
-    let waits = calls.get("epoll_wait").unwrap_or(&0) + calls.get("epoll_pwait").unwrap_or(&0);
-    let others: usize = calls.values().sum::<usize>() - batches - waits;
-    // restart_syscall and the like, as the tracer comes and goes.
-    assert!(others <= 4 && waits < PACKETS / 50, "{calls:?}");
+    Some(read_table(&std::fs::read_to_string(&table).unwrap()))
 }
 
-/// The id of the thread with that name.
-fn thread_named(name: &str) -> u32 {
-    let tasks = std::fs::read_dir("/proc/self/task").unwrap().map(|entry| entry.unwrap().path());
+/// The id of the daemon's thread with that name.
+fn thread_named(daemon: &Daemon, name: &str) -> u32 {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", daemon.process())).unwrap();
     let mut named = tasks
+        .map(|entry| entry.unwrap().path())
         .filter(|task| std::fs::read_to_string(task.join("comm")).is_ok_and(|comm| comm.trim_end() == name));
     let task = named.next().expect("a worker");
     task.file_name().unwrap().to_str().unwrap().parse().unwrap()

@@ -125,7 +125,7 @@ fn two_hundred_swaps_under_load_lose_and_mix_nothing() {
     let bound = Server::bind(&config).unwrap();
     let settings = Settings::new(&config, bound.local_addrs());
     let resolver = Resolver::start(&settings, Arc::clone(&publisher), runtime.handle().clone()).unwrap();
-    let running = bound.start(&resolver, &publisher, runtime.handle()).unwrap();
+    let running = bound.start(&resolver, &publisher).unwrap();
     let load = Load {
         server: running.local_addrs()[0],
         over: AtomicBool::new(false),

@@ -1,343 +1,391 @@
 //! One TCP connection: queries in, answers out, in the order in which they
 //! become ready (RFC 7766 sections 6.2.1.1 and 7).
 //!
-//! One task does it all. A read may bring many queries; what is ready of their
-//! answers goes out with one write. Answers that come later arrive over a
-//! channel as long as the number of queries in flight, so a send into it never
-//! waits. While that number is reached, or while the client does not take its
-//! answers, nothing is read: the client's own send buffer fills, and nothing
-//! here grows. Rejected: a task for reading and one for writing, which would
-//! cost a wake-up per answer.
+//! A read may bring many queries; what is ready of their answers goes out with
+//! one write. What is read and written passes through memory of the thread, so
+//! a connection holds none unless a message is cut or its client is slow.
+//! Answers that come later arrive as letters, no more than there may be queries
+//! in flight. While that number is reached, or while the client does not take
+//! its answers, nothing is read: the client's own send buffer fills, and
+//! nothing here grows.
+//!
+//! Nothing here waits. [`Connection::ready`], [`Connection::late`] and the like
+//! do what can be done now; [`Connection::settle`] then tells the poller what
+//! is awaited, or that the connection is at its end.
 
-use std::cell::RefCell;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{IpAddr, Shutdown, TcpStream};
 use std::sync::Arc;
-
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::sync::{mpsc, watch};
-use tokio::time::{Duration, Instant, sleep_until, timeout};
 
 use super::access::PolicyReader;
 use super::context;
-use super::framing::{Frame, Input, append};
+use super::framing::{Frame, Output, PREFIX, append};
+use super::gate::Permit;
+use super::late::{Mailbox, Outcome, TcpReply};
 use super::reject::reject;
 use super::tcp::Service;
-use super::udp::OnePending;
 use crate::answer::{Lookup, Transport};
-use crate::metrics::queries::{Dropped, Ended, Shared};
-use crate::resolve::{self, Origin, Reply, Resolved};
-use crate::wire::{Query, Rcode, Response};
+use crate::metrics::queries::{Dropped, Ended, Local};
+use crate::resolve::{Origin, Resolved};
+use crate::socket::{Interest, Poller};
+use crate::wire::{Query, Response};
 
-/// Answers collected before they are written, in bytes, give or take one.
-const OUTPUT_BYTES: usize = 32 * 1024;
-/// How long and how far a closing connection is read, so that what the client
-/// still sends does not turn our close into a reset that eats its answers.
-const LINGER: Duration = Duration::from_millis(500);
+/// How long (in milliseconds) and how far a closing connection is read, so that
+/// what the client still sends does not turn our close into a reset that eats
+/// its answers.
+const LINGER: u64 = 500;
 const LINGER_BYTES: usize = 256 * 1024;
 
-thread_local! {
-    /// Where a response is built: the largest that TCP carries. One for each
-    /// thread of the runtime, since no task is interrupted while it uses it.
-    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; usize::from(u16::MAX)].into_boxed_slice());
+/// What the connections of a thread share.
+pub(super) struct Common {
+    pub(super) service: Arc<Service>,
+    pub(super) counters: Local,
+    pub(super) policy: PolicyReader,
+    pub(super) mailbox: Arc<Mailbox>,
+    pub(super) poller: Poller,
+    /// Read into again for each message.
+    pub(super) query: Query,
+    /// Empty between two connections.
+    pub(super) output: Output,
+    /// The time of this pass, in milliseconds.
+    pub(super) now: u64,
 }
 
 /// A connection being served.
+#[derive(Debug)]
 pub(super) struct Connection {
-    service: Arc<Service>,
     stream: TcpStream,
-    client: std::net::IpAddr,
-    policy: PolicyReader,
-    input: Input,
+    client: IpAddr,
+    token: u64,
+    /// What was read and could not be answered yet.
+    input: Vec<u8>,
+    /// What the client has not taken yet, from `written` on.
     output: Vec<u8>,
-    late: Option<(mpsc::Sender<Late>, mpsc::Receiver<Late>)>,
+    written: usize,
+    /// Since when it does not.
+    blocked: u64,
     in_flight: usize,
     /// When the last whole query came or the last answer went.
-    active: Instant,
-    opened: Instant,
+    active: u64,
+    opened: u64,
     /// Why no more queries are taken, once that is so.
     ending: Option<Ended>,
-}
-
-/// What arrives for a query that was in flight.
-#[derive(Debug)]
-enum Late {
-    /// Its response.
-    Response(Vec<u8>),
-    /// It will get none.
-    Abandoned,
+    /// Until when and how much is still read, once all is answered.
+    linger: Option<(u64, usize)>,
+    /// The socket failed.
+    failed: bool,
+    /// What the poller was asked to watch for; nothing while a connection is new.
+    watched: Option<Interest>,
+    _permit: Permit,
 }
 
 impl Connection {
-    pub(super) fn new(service: Arc<Service>, stream: TcpStream, client: std::net::IpAddr) -> Self {
-        let now = Instant::now();
-        let policy = service.policies.reader();
+    pub(super) fn new(stream: TcpStream, client: IpAddr, token: u64, now: u64, permit: Permit) -> Self {
         Self {
-            service,
             stream,
             client,
-            policy,
-            input: Input::default(),
+            token,
+            input: Vec::new(),
             output: Vec::new(),
-            late: None,
+            written: 0,
+            blocked: 0,
             in_flight: 0,
             active: now,
             opened: now,
             ending: None,
+            linger: None,
+            failed: false,
+            watched: None,
+            _permit: permit,
         }
     }
 
-    /// Serves the connection until it ends; tells why it did.
-    pub(super) async fn run(mut self, mut draining: watch::Receiver<bool>) -> Ended {
-        let ended = self.serve(&mut draining).await;
-        if matches!(ended, Ended::Protocol | Ended::Total | Ended::Drained | Ended::Denied) {
-            let _ = timeout(LINGER, self.linger()).await;
-        }
-        ended
-    }
-
-    async fn serve(&mut self, draining: &mut watch::Receiver<bool>) -> Ended {
-        let mut timer = std::pin::pin!(sleep_until(self.next_deadline()));
-        // Made once, not at every turn: it would enter and leave a list of waiters each time.
-        let mut drained = std::pin::pin!(draining.wait_for(|draining| *draining));
-        loop {
-            self.take_late();
-            self.answer_input();
-            if !self.output.is_empty() {
-                if let Err(ended) = self.flush().await {
-                    return ended;
-                }
-                // Input that had to wait for room in the output goes first.
-                continue;
-            }
-            if let Some(ended) = self.ending
-                && self.in_flight == 0
-            {
-                return ended;
-            }
-            let reading =
-                self.ending.is_none() && self.in_flight < self.service.limits.max_queries_per_connection;
-            tokio::select! {
-                read = self.stream.read(self.input.space()), if reading => match read {
-                    // The client may have closed only its sending side (RFC 7766 section 6.2.4):
-                    // what is in flight is still answered.
-                    Ok(0) => self.ending = Some(Ended::Client),
-                    Ok(len) => self.input.filled(len),
-                    Err(_) => return Ended::Error,
-                },
-                late = receive(&mut self.late), if self.in_flight > 0 => self.accept_late(late),
-                () = timer.as_mut() => {
-                    self.check_time();
-                    timer.as_mut().reset(self.next_deadline());
-                }
-                // An error means that the server is gone.
-                _ = drained.as_mut(), if self.ending.is_none() => {
-                    self.ending = Some(Ended::Drained);
-                }
-            }
+    /// Reads or writes what can be, through `space`. A `broken` connection for
+    /// which there is nothing to do has failed.
+    pub(super) fn ready(&mut self, common: &mut Common, space: &mut [u8], broken: bool) {
+        match self.awaited(common) {
+            Interest::Read => self.read(common, space),
+            Interest::Write => self.flush(common),
+            Interest::Nothing => self.failed |= broken,
         }
     }
 
-    /// When [`Connection::check_time`] must look again. Activity moves the idle
-    /// deadline without touching the timer; it finds out when it fires.
-    fn next_deadline(&self) -> Instant {
-        let limits = &self.service.limits;
-        let idle = if self.in_flight == 0 {
-            self.active + limits.idle_timeout
-        } else {
-            Instant::now() + limits.idle_timeout / 2
-        };
-        if self.ending.is_some() {
-            Instant::now() + limits.idle_timeout
-        } else {
-            idle.min(self.opened + limits.total_timeout)
+    /// Whether the poller watches it.
+    pub(super) const fn is_watched(&self) -> bool {
+        self.watched.is_some()
+    }
+
+    /// Takes no more queries, for the reason given.
+    pub(super) fn end(&mut self, reason: Ended) {
+        self.ending.get_or_insert(reason);
+    }
+
+    /// Takes what has arrived for a query in flight. [`Connection::settle`] writes it.
+    pub(super) fn late(&mut self, outcome: Outcome, common: &Common) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        match outcome {
+            Outcome::Response(response, rcode, origin) => {
+                if self.output.is_empty() {
+                    self.blocked = common.now;
+                }
+                append(&mut self.output, &response);
+                common.counters.response(Transport::Tcp, rcode, origin);
+            }
+            Outcome::Abandoned => common.counters.dropped(Dropped::Abandoned),
         }
     }
 
     /// Ends what has waited too long. Bytes of an unfinished message are no
     /// activity: a client that trickles them in is idle.
-    fn check_time(&mut self) {
-        let now = Instant::now();
-        let limits = &self.service.limits;
-        if self.ending.is_some() {
-            return;
+    pub(super) fn check_time(&mut self, common: &Common) -> Option<Ended> {
+        let (limits, now) = (&common.service.limits, common.now);
+        let idle = limits.idle();
+        if let Some((until, _)) = self.linger {
+            return self.ending.filter(|_| now >= until);
         }
-        if now >= self.opened + limits.total_timeout {
-            self.ending = Some(Ended::Total);
-        } else if self.in_flight == 0 && now >= self.active + limits.idle_timeout {
-            self.ending = Some(Ended::Idle);
+        if !self.output.is_empty() && now >= self.blocked + idle {
+            return Some(Ended::Stalled);
+        }
+        if now >= self.opened + limits.total() {
+            self.end(Ended::Total);
+        } else if self.in_flight == 0 && self.output.is_empty() && now >= self.active + idle {
+            self.end(Ended::Idle);
+        }
+        None
+    }
+
+    /// When [`Connection::check_time`] must look again.
+    pub(super) fn deadline(&self, common: &Common) -> u64 {
+        let (limits, now) = (&common.service.limits, common.now);
+        let idle = limits.idle();
+        if let Some((until, _)) = self.linger {
+            return until;
+        }
+        let waiting = if !self.output.is_empty() {
+            self.blocked + idle
+        } else if self.in_flight > 0 || self.ending.is_some() {
+            now + idle / 2
+        } else {
+            self.active + idle
+        };
+        if self.ending.is_some() { waiting } else { waiting.min(self.opened + limits.total()) }
+    }
+
+    /// Does what is left to do now, and has the poller watch for the rest. Tells
+    /// why the connection has ended, if it has.
+    pub(super) fn settle(&mut self, common: &mut Common) -> Option<Ended> {
+        if !self.output.is_empty() && self.watched != Some(Interest::Write) {
+            self.flush(common);
+        }
+        // Input that had to wait goes before what is not read yet.
+        if !self.input.is_empty() {
+            let input = std::mem::take(&mut self.input);
+            self.consume(common, input);
+        }
+        if self.failed {
+            return Some(Ended::Error);
+        }
+        if let Some(ended) = self.ending
+            && self.linger.is_none()
+            && self.in_flight == 0
+            && self.output.is_empty()
+        {
+            let lingers = matches!(ended, Ended::Protocol | Ended::Total | Ended::Drained | Ended::Denied);
+            if !lingers || self.stream.shutdown(Shutdown::Write).is_err() {
+                return Some(ended);
+            }
+            self.linger = Some((common.now + LINGER, 0));
+        }
+        if let Some((_, read)) = self.linger
+            && read >= LINGER_BYTES
+        {
+            return self.ending;
+        }
+        let awaited = self.awaited(common);
+        // A new one is read again before the poller is bothered with it.
+        let watch =
+            if self.watched.is_none() { awaited != Interest::Read } else { self.watched != Some(awaited) };
+        if watch && self.watch(common).is_err() {
+            return Some(Ended::Error);
+        }
+        None
+    }
+
+    /// Whether it still reads what its client sends after its last answer.
+    pub(super) const fn lingers(&self) -> bool {
+        self.linger.is_some()
+    }
+
+    /// Has the poller watch for what is awaited now.
+    pub(super) fn watch(&mut self, common: &Common) -> std::io::Result<()> {
+        let awaited = self.awaited(common);
+        let before = self.watched.replace(awaited);
+        match before {
+            None => common.poller.watch(&self.stream, self.token, awaited),
+            Some(_) => common.poller.change(&self.stream, self.token, awaited),
         }
     }
 
-    /// Answers the whole messages of the input, as far as the limits allow.
-    fn answer_input(&mut self) {
-        if !self.input.is_ready() {
-            return;
+    fn awaited(&self, common: &Common) -> Interest {
+        if self.linger.is_some() {
+            Interest::Read
+        } else if !self.output.is_empty() {
+            Interest::Write
+        } else if self.ending.is_none() && self.in_flight < common.service.limits.max_queries_per_connection {
+            Interest::Read
+        } else {
+            Interest::Nothing
         }
-        let policy = self.policy.load();
+    }
+
+    /// One read, and the answers to what it brought.
+    fn read(&mut self, common: &mut Common, space: &mut [u8]) {
+        let len = match self.stream.read(space) {
+            Ok(len) => len,
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => return,
+            Err(_) => {
+                self.failed = true;
+                return;
+            }
+        };
+        let bytes = space.get(..len).unwrap_or_default();
+        if let Some((until, read)) = &mut self.linger {
+            *read += len;
+            if len == 0 {
+                *until = 0;
+                *read = LINGER_BYTES;
+            }
+        } else if len == 0 {
+            // The client may have closed only its sending side (RFC 7766 section 6.2.4):
+            // what is in flight is still answered.
+            self.end(Ended::Client);
+        } else if self.input.is_empty() {
+            let used = self.answer(common, bytes);
+            self.input.extend_from_slice(bytes.get(used..).unwrap_or_default());
+        } else {
+            let mut input = std::mem::take(&mut self.input);
+            input.extend_from_slice(bytes);
+            self.consume(common, input);
+        }
+    }
+
+    /// Answers the messages of `input` and keeps the rest of it.
+    fn consume(&mut self, common: &mut Common, mut input: Vec<u8>) {
+        let used = self.answer(common, &input);
+        if used < input.len() {
+            input.drain(..used);
+            self.input = input;
+        }
+    }
+
+    /// Answers the whole messages of `bytes`, as far as the limits allow.
+    /// Returns how many bytes are done with.
+    fn answer(&mut self, common: &mut Common, bytes: &[u8]) -> usize {
+        let Common { service, counters, policy, mailbox, query, output, now, .. } = common;
+        let most = service.limits.max_queries_per_connection;
+        if Frame::first_of(bytes) == Frame::Partial || !self.output.is_empty() || self.in_flight >= most {
+            return 0;
+        }
+        let policy = policy.load();
         if !policy.allow.admits(self.client) {
             // The prefix was taken from the list while the connection was open.
-            self.input.clear();
-            self.ending = Some(Ended::Denied);
-            return;
+            self.end(Ended::Denied);
+            return bytes.len();
         }
-        let snapshot = self.service.publisher.current();
+        let snapshot = service.publisher.current();
         let context = context(Transport::Tcp, self.client, policy, &snapshot);
-        let now = resolve::now();
-        let mut queries = 0;
-        SCRATCH.with_borrow_mut(|scratch| {
-            while self.output.len() < OUTPUT_BYTES
-                && self.in_flight < self.service.limits.max_queries_per_connection
-            {
-                let message = match self.input.next() {
-                    Frame::Message(message) => message,
-                    Frame::Partial => break,
-                    Frame::Short => {
-                        self.service.counters.dropped(Dropped::Short);
-                        self.ending = Some(Ended::Protocol);
-                        self.input.clear();
+        let (mut rest, mut queries) = (bytes, 0);
+        while self.output.is_empty() && self.in_flight < most && !self.failed {
+            let message = match Frame::first_of(rest) {
+                Frame::Message(message) => message,
+                Frame::Partial => break,
+                Frame::Short => {
+                    counters.dropped(Dropped::Short);
+                    self.end(Ended::Protocol);
+                    rest = &[];
+                    break;
+                }
+            };
+            rest = rest.get(PREFIX + message.len()..).unwrap_or_default();
+            queries += 1;
+            let place = output.place(message);
+            if let Err(why) = query.read(message) {
+                match reject(&why, context.udp_size, place) {
+                    Ok((len, rcode)) => {
+                        counters.response(Transport::Tcp, rcode, Origin::Error);
+                        output.keep(len);
+                    }
+                    Err(reason) => {
+                        // What must not be answered has no place in a stream of queries.
+                        counters.dropped(reason.into());
+                        self.end(Ended::Protocol);
+                        rest = &[];
                         break;
                     }
-                };
-                queries += 1;
-                let counters = &self.service.counters;
-                let Some(place) = scratch.get_mut(..message.len()) else {
-                    break;
-                };
-                place.copy_from_slice(message);
-                let query = match Query::parse(message) {
-                    Ok(query) => query,
-                    Err(why) => match reject(&why, context.udp_size, scratch) {
-                        Ok((len, rcode)) => {
-                            counters.response(Transport::Tcp, rcode, Origin::Error);
-                            append(&mut self.output, scratch.get(..len).unwrap_or_default());
-                            continue;
-                        }
-                        Err(reason) => {
-                            // What must not be answered has no place in a stream of queries.
-                            counters.dropped(reason.into());
-                            self.ending = Some(Ended::Protocol);
-                            self.input.clear();
-                            break;
-                        }
-                    },
-                };
-                let mut out = Response::new(scratch, context.limit(&query));
-                let (service, late) = (&self.service, &mut self.late);
-                let reply = || TcpReply::new(service, late);
-                match service.resolver.resolve(&query, &context, &snapshot, now, &mut out, reply) {
+                }
+            } else {
+                let mut out = Response::new(place, context.limit(query));
+                let reply = || TcpReply::new(mailbox, self.token, service.pending.one());
+                match service.resolver.resolve(query, &context, &snapshot, *now, &mut out, reply) {
                     Resolved::Ready { len, rcode, origin, lookup } => {
                         counters.response(Transport::Tcp, rcode, origin);
                         if lookup == Some(Lookup::OwnMissing) {
                             counters.own_missing();
                         }
-                        append(&mut self.output, scratch.get(..len).unwrap_or_default());
+                        output.keep(len);
                     }
                     Resolved::Pending => self.in_flight += 1,
                 }
             }
-        });
-        if queries > 0 {
-            self.active = Instant::now();
-            self.service.counters.queries(Transport::Tcp, queries);
-        }
-    }
-
-    /// Takes all answers that have become ready.
-    fn take_late(&mut self) {
-        while self.output.len() < OUTPUT_BYTES {
-            let Some((_, receiver)) = &mut self.late else {
-                return;
-            };
-            let Ok(late) = receiver.try_recv() else {
-                return;
-            };
-            self.accept_late(late);
-        }
-    }
-
-    fn accept_late(&mut self, late: Late) {
-        self.in_flight = self.in_flight.saturating_sub(1);
-        if let Late::Response(response) = late {
-            append(&mut self.output, &response);
-        }
-    }
-
-    /// Writes what is collected. A client has the idle timeout to take it.
-    async fn flush(&mut self) -> Result<(), Ended> {
-        let written = timeout(self.service.limits.idle_timeout, self.stream.write_all(&self.output)).await;
-        self.output.clear();
-        // After a large answer the memory goes back.
-        self.output.shrink_to(OUTPUT_BYTES);
-        self.active = Instant::now();
-        match written {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(Ended::Error),
-            Err(_) => Err(Ended::Stalled),
-        }
-    }
-
-    /// Closes our side and reads what the client still had under way.
-    async fn linger(&mut self) {
-        if self.stream.shutdown().await.is_err() {
-            return;
-        }
-        let mut read = 0;
-        while read < LINGER_BYTES {
-            self.input.clear();
-            match self.stream.read(self.input.space()).await {
-                Ok(len) if len > 0 => read += len,
-                _ => return,
+            if output.is_full() {
+                self.write(output.take(), *now);
             }
         }
+        self.write(output.take(), *now);
+        self.active = *now;
+        counters.queries(Transport::Tcp, queries);
+        bytes.len() - rest.len()
     }
-}
 
-/// The next answer that becomes ready; never without a channel.
-async fn receive(late: &mut Option<(mpsc::Sender<Late>, mpsc::Receiver<Late>)>) -> Late {
-    match late {
-        // The sender beside it keeps the channel open.
-        Some((_, receiver)) => receiver.recv().await.unwrap_or(Late::Abandoned),
-        None => std::future::pending().await,
+    /// Writes answers; what the client does not take now is kept.
+    fn write(&mut self, answers: &[u8], now: u64) {
+        if answers.is_empty() || self.failed {
+            return;
+        }
+        let written = match self.output.is_empty().then(|| self.stream.write(answers)) {
+            Some(Ok(written)) => written,
+            Some(Err(error)) if !may_be_repeated(&error) => {
+                self.failed = true;
+                return;
+            }
+            _ => 0,
+        };
+        let left = answers.get(written..).unwrap_or_default();
+        if !left.is_empty() {
+            if self.output.is_empty() {
+                self.blocked = now;
+            }
+            self.output.extend_from_slice(left);
+        }
     }
-}
 
-/// Hands a response that becomes ready on another thread to its connection.
-#[derive(Debug)]
-pub(super) struct TcpReply {
-    sender: mpsc::Sender<Late>,
-    counters: Shared,
-    sent: bool,
-    _pending: OnePending,
-}
-
-impl TcpReply {
-    /// A reply over the channel of the connection, made at its first use: most
-    /// connections never need one.
-    fn new(service: &Service, late: &mut Option<(mpsc::Sender<Late>, mpsc::Receiver<Late>)>) -> Self {
-        let (sender, _) =
-            late.get_or_insert_with(|| mpsc::channel(service.limits.max_queries_per_connection.max(1)));
-        let sender = sender.clone();
-        Self { sender, counters: service.counters.clone(), sent: false, _pending: service.pending.one() }
-    }
-}
-
-impl Reply for TcpReply {
-    fn send(mut self: Box<Self>, response: Vec<u8>, rcode: Rcode, origin: Origin) {
-        self.sent = true;
-        // There is room: no more queries are in flight than the channel is long.
-        match self.sender.try_send(Late::Response(response)) {
-            Ok(()) => self.counters.response(Transport::Tcp, rcode, origin),
-            Err(_) => self.counters.dropped(Dropped::ClientGone),
+    /// Writes what was kept. A client has the idle timeout to take it.
+    fn flush(&mut self, common: &Common) {
+        let left = self.output.get(self.written..).unwrap_or_default();
+        match self.stream.write(left) {
+            Ok(written) if written == left.len() => {
+                // The memory goes back: most connections never need any again.
+                self.output = Vec::new();
+                self.written = 0;
+                self.active = common.now;
+            }
+            Ok(written) => self.written += written,
+            Err(error) if may_be_repeated(&error) => {}
+            Err(_) => self.failed = true,
         }
     }
 }
 
-impl Drop for TcpReply {
-    fn drop(&mut self) {
-        if !self.sent {
-            self.counters.dropped(Dropped::Abandoned);
-            // Fails only when the connection is gone.
-            let _ = self.sender.try_send(Late::Abandoned);
-        }
-    }
+fn may_be_repeated(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }

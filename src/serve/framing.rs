@@ -5,20 +5,12 @@ use crate::wire::HEADER_LEN;
 
 /// Bytes of the length before a message.
 pub(super) const PREFIX: usize = 2;
-/// Room at the start: some twenty usual queries.
-const START: usize = 2048;
-/// The most that a buffer takes: one message of any length.
-const MOST: usize = PREFIX + u16::MAX as usize;
+/// The longest message.
+const LONGEST: usize = u16::MAX as usize;
+/// Responses collected before they are written, in bytes, give or take one.
+const FULL: usize = 32 * 1024;
 
-/// Bytes read and not yet understood.
-#[derive(Debug, Default)]
-pub(super) struct Input {
-    bytes: Vec<u8>,
-    start: usize,
-    end: usize,
-}
-
-/// What stands at the front of the input.
+/// What stands at the front of a stream.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Frame<'i> {
     /// A whole message.
@@ -29,57 +21,18 @@ pub(super) enum Frame<'i> {
     Short,
 }
 
-impl Input {
-    /// Free space to read into; never empty after [`Input::next`] returned `Partial`.
-    ///
-    /// It grows by doubling as bytes come in, not by what a length claims.
-    pub(super) fn space(&mut self) -> &mut [u8] {
-        if self.start > 0 {
-            self.bytes.copy_within(self.start..self.end, 0);
-            self.end -= self.start;
-            self.start = 0;
-        }
-        if self.end == self.bytes.len() {
-            let len = (self.bytes.len() * 2).clamp(START, MOST);
-            self.bytes.resize(len, 0);
-        }
-        self.bytes.get_mut(self.end..).unwrap_or_default()
-    }
-
-    /// Takes note of `len` bytes read into the space.
-    pub(super) fn filled(&mut self, len: usize) {
-        self.end = (self.end + len).min(self.bytes.len());
-    }
-
-    /// Takes the next message.
-    pub(super) fn next(&mut self) -> Frame<'_> {
-        let rest = self.bytes.get(self.start..self.end).unwrap_or_default();
-        let Some((prefix, rest)) = rest.split_first_chunk::<PREFIX>() else {
-            return Frame::Partial;
+impl<'i> Frame<'i> {
+    /// What `bytes` begin with.
+    #[inline]
+    pub(super) fn first_of(bytes: &'i [u8]) -> Self {
+        let Some((prefix, rest)) = bytes.split_first_chunk::<PREFIX>() else {
+            return Self::Partial;
         };
         let len = usize::from(u16::from_be_bytes(*prefix));
         if len < HEADER_LEN {
-            return Frame::Short;
+            return Self::Short;
         }
-        let Some(message) = rest.get(..len) else {
-            return Frame::Partial;
-        };
-        self.start += PREFIX + len;
-        Frame::Message(message)
-    }
-
-    /// Whether [`Input::next`] would return anything but `Partial`.
-    pub(super) fn is_ready(&self) -> bool {
-        let rest = self.bytes.get(self.start..self.end).unwrap_or_default();
-        rest.split_first_chunk::<PREFIX>().is_some_and(|(prefix, rest)| {
-            let len = usize::from(u16::from_be_bytes(*prefix));
-            len < HEADER_LEN || rest.len() >= len
-        })
-    }
-
-    /// Forgets everything.
-    pub(super) fn clear(&mut self) {
-        self.start = self.end;
+        rest.get(..len).map_or(Self::Partial, Self::Message)
     }
 }
 
@@ -92,26 +45,57 @@ pub(super) fn append(output: &mut Vec<u8>, message: &[u8]) {
     }
 }
 
+/// Room for responses that go out with one write. Each is built in the place
+/// from which it leaves.
+pub(super) struct Output {
+    bytes: Box<[u8]>,
+    len: usize,
+}
+
+impl Output {
+    pub(super) fn new() -> Self {
+        Self { bytes: vec![0; FULL + PREFIX + LONGEST].into_boxed_slice(), len: 0 }
+    }
+
+    /// The place for the next response, the largest that TCP carries, with
+    /// `query` at its front.
+    #[inline]
+    pub(super) fn place(&mut self, query: &[u8]) -> &mut [u8] {
+        let place = self.bytes.get_mut(self.len + PREFIX..).and_then(|rest| rest.get_mut(..LONGEST));
+        let place = place.unwrap_or_default();
+        if let Some(front) = place.get_mut(..query.len()) {
+            front.copy_from_slice(query);
+        }
+        place
+    }
+
+    /// Keeps the first `len` bytes of the place as a response.
+    #[inline]
+    pub(super) fn keep(&mut self, len: usize) {
+        let prefix = self.bytes.get_mut(self.len..).and_then(|rest| rest.first_chunk_mut::<PREFIX>());
+        if let (Some(prefix), Ok(short)) = (prefix, u16::try_from(len)) {
+            *prefix = short.to_be_bytes();
+            self.len += PREFIX + len;
+        }
+    }
+
+    /// Whether it should be written before there is a place again.
+    #[inline]
+    pub(super) const fn is_full(&self) -> bool {
+        self.len >= FULL
+    }
+
+    /// All responses kept; it is empty again.
+    #[inline]
+    pub(super) fn take(&mut self) -> &[u8] {
+        let len = std::mem::take(&mut self.len);
+        self.bytes.get(..len).unwrap_or_default()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Reads `bytes` as a socket would; returns the messages that became whole.
-    fn feed(input: &mut Input, mut bytes: &[u8]) -> Vec<Vec<u8>> {
-        let mut seen = Vec::new();
-        while !bytes.is_empty() {
-            let space = input.space();
-            let len = space.len().min(bytes.len());
-            assert!(len > 0, "there is always space after a partial message");
-            space[..len].copy_from_slice(&bytes[..len]);
-            input.filled(len);
-            bytes = &bytes[len..];
-            while let Frame::Message(message) = input.next() {
-                seen.push(message.to_vec());
-            }
-        }
-        seen
-    }
 
     #[test]
     fn messages_come_out_as_they_went_in_however_they_are_cut() {
@@ -121,28 +105,50 @@ mod tests {
             append(&mut stream, message);
         }
         for cut in [1, 2, 3, 13, 1000, 65_535, 100_000] {
-            let mut input = Input::default();
-            let seen: Vec<_> = stream.chunks(cut).flat_map(|piece| feed(&mut input, piece)).collect();
+            let (mut input, mut seen) = (Vec::new(), Vec::new());
+            for piece in stream.chunks(cut) {
+                input.extend_from_slice(piece);
+                while let Frame::Message(message) = Frame::first_of(&input) {
+                    seen.push(message.to_vec());
+                    input.drain(..PREFIX + message.len());
+                }
+            }
             assert_eq!(seen, messages, "in pieces of {cut}");
-            assert!(!input.is_ready());
+            assert!(input.is_empty());
         }
     }
 
     #[test]
     fn lengths_below_a_header_are_short() {
         for prefix in [[0, 0], [0, 11]] {
-            let mut input = Input::default();
-            feed(&mut input, &prefix);
-            assert!(input.is_ready());
-            assert_eq!(input.next(), Frame::Short);
+            assert_eq!(Frame::first_of(&prefix), Frame::Short);
+        }
+        for partial in [&[][..], &[0], &[0, 12], &[0xff, 0xff, 1]] {
+            assert_eq!(Frame::first_of(partial), Frame::Partial);
         }
     }
 
     #[test]
-    fn a_claimed_length_takes_no_memory() {
-        let mut input = Input::default();
-        feed(&mut input, &[0xff, 0xff, 1]);
-        assert_eq!(input.next(), Frame::Partial);
-        assert!(!input.space().is_empty() && input.bytes.len() == START);
+    fn responses_leave_framed_and_there_is_always_a_place_for_the_largest() {
+        let mut output = Output::new();
+        let mut expected = Vec::new();
+        let mut len = 12;
+        while output.len + PREFIX + len < FULL {
+            let place = output.place(&vec![len as u8; len]);
+            assert_eq!(place.len(), LONGEST);
+            let message = place[..len].to_vec();
+            append(&mut expected, &message);
+            output.keep(len);
+            len += 1000;
+        }
+        let place = output.place(&[]);
+        place.fill(7);
+        let largest = place.to_vec();
+        append(&mut expected, &largest);
+        assert!(!output.is_full());
+        output.keep(LONGEST);
+        assert!(output.is_full());
+        assert!(output.take() == expected, "as they were kept");
+        assert!(output.take().is_empty());
     }
 }

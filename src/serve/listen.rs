@@ -4,16 +4,20 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::ServeError;
 use crate::answer::Transport;
-use crate::socket::{Buffers, UdpSocket};
+use crate::socket::{Buffers, UdpSocket, defer_accept};
 
 /// Connections that may wait to be accepted; the system's limit
 /// (`net.core.somaxconn`) caps it.
 const BACKLOG: i32 = 1024;
+/// How long the kernel keeps a connection that brings nothing. Then it comes to
+/// us, to be counted and timed; until then it is half-open and limited as such.
+const SILENCE: Duration = Duration::from_secs(1);
 /// How many ports are tried for port 0, where a free TCP port may be taken on UDP.
 const PORT_ATTEMPTS: usize = 32;
 
@@ -68,7 +72,10 @@ fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_tcp_nodelay(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
-    Ok(socket.into())
+    let listener = socket.into();
+    // A query comes with its connection, so the thread is woken once for both. Best effort.
+    let _ = defer_accept(&listener, SILENCE);
+    Ok(listener)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! Server::bind ─▶ Bound ─▶ start ─▶ Running ─▶ drain ─▶ stop
 //!                                     │
 //!       udp-0, udp-1, ...  ───────────┤  pinned threads: worker.rs, udp.rs
-//!       one task per connection ──────┘  tokio: tcp.rs, connection.rs
+//!       tcp-0, tcp-1, ...  ───────────┘  threads: tcp.rs, connection.rs
 //! ```
 //!
 //! Both transports enter [`crate::resolve::Resolver::resolve`] and share
@@ -16,21 +16,22 @@ mod connection;
 mod error;
 mod framing;
 mod gate;
+mod late;
 mod listen;
 pub mod reject;
+mod slots;
 mod sockets;
 mod spin;
 mod tcp;
 pub mod udp;
+mod wheel;
 mod worker;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
-
-use tokio::runtime::Handle;
-use tokio::sync::watch;
 
 pub use error::ServeError;
 
@@ -46,7 +47,7 @@ use access::{Policies, Policy};
 use gate::Gate;
 use listen::Bind;
 use sockets::ServeMetrics;
-use tcp::Service;
+use tcp::{Limits, Service, TcpWorker};
 use udp::{Handler, Pending};
 use worker::{Pulse, Stop, Worker};
 
@@ -133,41 +134,38 @@ impl Bound {
         sockets.map(|socket| (socket.local_addr(), socket.buffers())).collect()
     }
 
-    /// Starts the packet workers and, on `runtime`, the TCP listeners.
+    /// Starts the packet workers, and as many threads for TCP.
     ///
     /// # Errors
-    /// A thread, an epoll or a TCP registration that the system refuses; what
-    /// had been started ends again.
-    pub fn start(
-        self,
-        resolver: &Resolver,
-        publisher: &Arc<Publisher>,
-        runtime: &Handle,
-    ) -> Result<Running, ServeError> {
-        let (metrics, locals) = QueryMetrics::new(self.workers);
+    /// A thread or an epoll that the system refuses; what had been started ends
+    /// again.
+    pub fn start(self, resolver: &Resolver, publisher: &Arc<Publisher>) -> Result<Running, ServeError> {
+        let (metrics, mut locals) = QueryMetrics::new(2 * self.workers);
+        let tcp_locals = locals.split_off(self.workers);
         let policies = Policies::new(self.policy);
         let pending = Pending::default();
         let gate =
             Gate::new(self.tcp.max_connections, self.tcp.max_connections_per_client, Arc::clone(&metrics));
         let service = Arc::new(Service {
-            limits: self.tcp,
+            limits: Limits::new(&self.tcp),
             resolver: resolver.clone(),
             publisher: Arc::clone(publisher),
             policies: Arc::clone(&policies),
-            counters: metrics.shared(),
             pending: pending.clone(),
-            gate: Arc::clone(&gate),
+            gate,
+            accepting: AtomicUsize::new(0),
         });
+        let shared = metrics.shared();
         let sockets = self.binds.iter().flat_map(|bind| bind.udp.iter().cloned()).collect();
         let mut running = Running {
             addresses: self.binds.iter().map(|bind| bind.address).collect(),
             policies,
             pending,
-            gate,
+            service: Arc::clone(&service),
             stop: Stop::new().map_err(ServeError::Worker)?,
-            threads: Vec::with_capacity(self.workers),
+            drain: Stop::new().map_err(ServeError::Worker)?,
+            threads: Vec::with_capacity(2 * self.workers),
             pulses: Vec::with_capacity(self.workers),
-            draining: watch::channel(false).0,
             metrics: Arc::new(ServeMetrics::new(metrics, sockets)),
         };
         let cores = allowed_cores();
@@ -177,7 +175,7 @@ impl Bound {
                 publisher,
                 &running.policies,
                 local,
-                service.counters.clone(),
+                shared.clone(),
                 running.pending.clone(),
             );
             let sockets = self.binds.iter().filter_map(|bind| bind.udp.get(index).cloned()).collect();
@@ -188,11 +186,13 @@ impl Bound {
             let thread = std::thread::Builder::new().name(format!("udp-{index}"));
             running.threads.push(thread.spawn(move || worker.run()).map_err(ServeError::Worker)?);
         }
-        let _entered = runtime.enter();
-        for bind in self.binds {
-            let listener = tokio::net::TcpListener::from_std(bind.tcp)
-                .map_err(|source| ServeError::bind(crate::answer::Transport::Tcp, bind.address, source))?;
-            runtime.spawn(tcp::accept(listener, Arc::clone(&service), running.draining.subscribe()));
+        let listeners: Vec<_> = self.binds.into_iter().map(|bind| Arc::new(bind.tcp)).collect();
+        for (index, local) in tcp_locals.into_iter().enumerate() {
+            let (stop, drain) = (Arc::clone(&running.stop), Arc::clone(&running.drain));
+            let worker = TcpWorker::new(&listeners, Arc::clone(&service), local, stop, drain);
+            let worker = worker.map_err(ServeError::Worker)?;
+            let thread = std::thread::Builder::new().name(format!("tcp-{index}"));
+            running.threads.push(thread.spawn(move || worker.run()).map_err(ServeError::Worker)?);
         }
         Ok(running)
     }
@@ -204,11 +204,11 @@ pub struct Running {
     addresses: Vec<SocketAddr>,
     policies: Arc<Policies>,
     pending: Pending,
-    gate: Arc<Gate>,
+    service: Arc<Service>,
     stop: Arc<Stop>,
+    drain: Arc<Stop>,
     threads: Vec<JoinHandle<()>>,
     pulses: Vec<Arc<Pulse>>,
-    draining: watch::Sender<bool>,
     metrics: Arc<ServeMetrics>,
 }
 
@@ -249,9 +249,13 @@ impl Running {
     /// connection or query; UDP goes on, since clients do not know better yet.
     /// Returns whether nothing was left. [`Running::stop`] comes next.
     pub async fn drain(&self, limit: Duration) -> bool {
-        self.draining.send_replace(true);
+        self.drain.ask();
+        let (service, pending) = (&self.service, &self.pending);
+        let is_busy = || {
+            service.accepting.load(Ordering::Acquire) > 0 || service.gate.count() > 0 || pending.count() > 0
+        };
         let emptied = async {
-            while self.gate.count() > 0 || self.pending.count() > 0 {
+            while is_busy() {
                 tokio::time::sleep(DRAIN_STEP).await;
             }
         };
@@ -267,7 +271,6 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.draining.send_replace(true);
         self.stop.ask();
         for thread in self.threads.drain(..) {
             // A worker catches its panics; there is nothing to pass on.

@@ -70,13 +70,18 @@ impl Stop {
         Ok(Arc::new(Self { asked: AtomicBool::new(false), waker: Waker::new()? }))
     }
 
+    /// Has `poller` tell under the name `token` when this is asked, once.
+    pub(super) fn watch(&self, poller: &Poller, token: u64) -> std::io::Result<()> {
+        poller.add_once_each(&self.waker, token)
+    }
+
     /// Asks all workers to answer what is queued and to end.
     pub(super) fn ask(&self) {
         self.asked.store(true, Ordering::Release);
         self.waker.wake();
     }
 
-    fn is_asked(&self) -> bool {
+    pub(super) fn is_asked(&self) -> bool {
         self.asked.load(Ordering::Acquire)
     }
 }

@@ -18,13 +18,15 @@ mod fault;
 mod poll;
 mod raw;
 mod steering;
+mod tcp;
 mod thread;
 mod udp;
 
 pub use batch::{BATCH_LEN, BUFFER_BYTES, Batch, Message, Sender};
 pub use fault::Fault;
-pub use poll::{Poller, Waker};
+pub use poll::{Event, Interest, Poller, Waker};
 pub use raw::Source;
 pub use steering::steer_by_core;
+pub use tcp::{accept, defer_accept};
 pub use thread::{allowed_cores, lower_priority, pin};
 pub use udp::{Buffers, UdpSocket};

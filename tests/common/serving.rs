@@ -122,7 +122,7 @@ impl Serving {
         first(bound.local_addrs()[0]);
         let settings = Settings::new(&config, bound.local_addrs());
         let resolver = Resolver::start(&settings, Arc::clone(&publisher), runtime.handle().clone()).unwrap();
-        let running = bound.start(&resolver, &publisher, runtime.handle()).unwrap();
+        let running = bound.start(&resolver, &publisher).unwrap();
         Self { running: Some(running), publisher, config, runtime }
     }
 

@@ -121,7 +121,13 @@ impl Rrsets {
             let until = chunks.peek().map(|next| first_owner(next));
             let concerns =
                 |key: &&((Name, Rtype), Option<Rrset>)| until.is_none_or(|until| key.0.0.as_wire() < until);
-            if builder.draft.is_empty() && !changes.peek().is_some_and(concerns) {
+            // Without the owner that opens the next chunk this one does not end there.
+            let joins_next = |change: &&((Name, Rtype), Option<Rrset>)| {
+                change.1.is_none() && until == Some(change.0.0.as_wire())
+            };
+            if builder.draft.is_empty()
+                && !changes.peek().is_some_and(|change| concerns(change) || joins_next(change))
+            {
                 builder.push_chunk(Arc::clone(chunk));
                 continue;
             }
@@ -140,8 +146,10 @@ impl Rrsets {
             while let Some((_, new)) = changes.next_if(concerns_ref(until)) {
                 builder.push_all(new.as_ref());
             }
-            // A chunk that began at an owner's hash goes on as it is.
-            builder.settle(until);
+            // A chunk that began at an owner's hash goes on as it is, if that owner stays.
+            if !changes.peek().is_some_and(joins_next) {
+                builder.settle(until);
+            }
         }
         for (_, new) in changes {
             builder.push_all(new.as_ref());
