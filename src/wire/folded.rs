@@ -92,7 +92,7 @@ impl FoldedName {
         self.hash = hash(self.as_wire(), secret());
     }
 
-    /// [`hash`](super::name::hash) of this name by [`secret`].
+    /// [`hash`] of this name by [`secret`].
     #[inline]
     pub const fn hash(&self) -> u64 {
         self.hash
