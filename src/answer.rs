@@ -9,11 +9,11 @@ mod onward;
 pub use onward::answer_name;
 
 use crate::snapshot::place::{NodeFlags, Place, Tree as _, place_missing};
-use crate::snapshot::{Body, Entry, Parts, Rest, Snapshot, Usual, ZoneSoa};
+use crate::snapshot::{Entry, Parts, Rest, Snapshot, Usual, ZoneSoa};
 use crate::wire::message::Section;
 use crate::wire::name::is_at_or_below;
 use crate::wire::response::Closing;
-use crate::wire::{Class, Ede, Edns, Query, Rcode, Response, Rtype};
+use crate::wire::{Body, Class, Ede, Edns, Query, Rcode, Response, Rtype};
 
 /// The transport that a query came by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -166,8 +166,7 @@ impl<'q> Answer<'q> {
     #[expect(clippy::inline_always, reason = "as for the function `answer`")]
     #[inline(always)]
     fn entry(self, entry: Entry<'_>, out: &mut Response<'_>) -> Outcome {
-        let is_common = self.context.view == 0 || !entry.has_variants();
-        match if is_common { self.at_once(entry, out) } else { None } {
+        match if entry.is_shaped() { self.at_once(entry, out) } else { None } {
             Some(lookup) => Outcome::Hit(Hit { lookup, rcode: Rcode::NOERROR }),
             None => in_parts(self.query, self.context, self.snapshot, self.depth, entry.parts(), out),
         }
@@ -221,7 +220,7 @@ impl<'q> Answer<'q> {
         let closer = Closer { query: self.query, context: self.context };
         let closing = Closing { edns, ..closer.closing(Rcode::NOERROR, authoritative, None) };
         let limit = self.context.limit_with(edns);
-        out.write_whole(limit, self.query.question_end, (body.bytes, body.count), authority, &closing)
+        out.write_whole(limit, self.query.question_end, &body, authority, &closing)
     }
 
     /// The answer of an existing name, or of the wildcard that stands for it, in as many steps as
@@ -368,7 +367,7 @@ impl<'q> Answer<'q> {
 
     #[inline]
     fn push(self, body: Body<'_>, out: &mut Response<'_>) {
-        out.push(body.bytes, body.count, Section::Answer, self.has_opt());
+        out.push(&body, Section::Answer, self.has_opt());
     }
 
     #[inline]
@@ -402,7 +401,8 @@ fn missing(
     Answer { query, context, snapshot, depth }.missing(out)
 }
 
-/// The answer of an entry that the client's view may have a variant of, or that takes more than one copy.
+/// The answer of an entry that shares no shape, which the client's view may have a variant of, or that takes
+/// more than one copy.
 #[inline(never)]
 fn in_parts(
     query: &Query,
@@ -413,8 +413,7 @@ fn in_parts(
     out: &mut Response<'_>,
 ) -> Outcome {
     let answer = Answer { query, context, snapshot, depth };
-    let Some(entry) = Entry::from_parts(parts) else { return Outcome::Miss(Miss::Foreign) };
-    let entry = entry.in_view(context.view);
+    let entry = Entry::from_parts(parts).in_view(context.view);
     match answer.at_once(entry, out) {
         Some(lookup) => Outcome::Hit(Hit { lookup, rcode: Rcode::NOERROR }),
         None => answer.in_parts(entry, out),

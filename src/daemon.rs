@@ -1,16 +1,18 @@
 //! Startup order, runtimes, signals, drain: the only file that sees all parts.
 //!
 //! ```text
-//! configuration ▸ logs ▸ saved set published ▸ listeners bound ▸ sources read
-//!     ▸ workers ▸ TCP ▸ admin and control socket ▸ READY
+//! configuration ▸ logs ▸ saved set published ▸ listeners bound ▸ workers
+//!     ▸ TCP ▸ sources read ▸ admin and control socket ▸ READY
 //! ```
 //!
 //! A start needs neither a source nor an upstream: with a saved set nobody
 //! waits for the sources. On the very first start the workers do, for a few
 //! seconds at most: what is asked before the names are known would be
-//! forwarded, and the client would keep the public address. Packets have threads of their own, TCP and
-//! upstream exchanges a multi-threaded runtime, and everything else one thread
-//! named `control`: signals, reloads, admin HTTP.
+//! forwarded, and the client would keep the public address.
+//!
+//! Packets have threads of their own, TCP and upstream exchanges a
+//! multi-threaded runtime, and everything else one thread named `control`:
+//! signals, reloads, admin HTTP.
 
 pub mod inspect;
 pub mod logging;
@@ -169,12 +171,16 @@ async fn serve(origin: ConfigOrigin, config: Config, process: Arc<Process>) -> R
     let settings = Settings::new(&config, bound.local_addrs());
     let resolver = Resolver::start(&settings, Arc::clone(&publisher), packets.handle().clone())
         .map_err(DaemonError::system("the forward thread"))?;
-    let is_first_start = !status.get().loaded;
-    let sync = giving_way(|| watch::spawn(sync)).map_err(DaemonError::system("the sync thread"))?;
-    if is_first_start {
+    let spawn = |sync| giving_way(|| watch::spawn(sync)).map_err(DaemonError::system("the sync thread"));
+    let (sync, running) = if status.get().loaded {
+        // No answer waits for what the sync does: it finds the same, nearly always.
+        let running = bound.start(&resolver, &publisher)?;
+        (spawn(sync)?, running)
+    } else {
+        let sync = spawn(sync)?;
         first_cycle(&status).await;
-    }
-    let running = bound.start(&resolver, &publisher)?;
+        (sync, bound.start(&resolver, &publisher)?)
+    };
     // All threads that carry packets have been started: those to come give way to them.
     give_way();
     let admin_counters = Arc::new(AdminCounters::default());

@@ -3,6 +3,7 @@
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use hubdns::answer::{Context, answer_name};
 use hubdns::snapshot::Snapshot;
@@ -132,7 +133,7 @@ impl World {
         let alias =
             |(public, target): (&Name, &Name)| Alias { public: public.clone(), target: target.clone() };
         set.aliases = self.aliases.iter().map(alias).collect();
-        set.own = self.own.iter().cloned().collect();
+        set.own = Arc::new(self.own.iter().cloned().collect());
         let clients = vec!["10.8.0.0/16".parse().unwrap()];
         set.views.push(ViewPrefixes { name: "spokes".to_owned(), clients });
         set

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use hubdns::snapshot::model::{RecordSet, Rrset, Soa, Zone, ZonePolicy};
+use hubdns::snapshot::model::{Aliases, RecordSet, Rrset, Soa, Zone, ZonePolicy};
 use hubdns::sync::persist::{Facts, PersistError, StateDir, history, load};
 use hubdns::wire::Rtype;
 
@@ -20,8 +20,8 @@ fn set(address: u8) -> RecordSet {
     let zone = Zone { apex, soa: Soa::azure(), policy: ZonePolicy::FallThrough, rrsets: vec![rrset].into() };
     RecordSet {
         zones: vec![zone],
-        aliases: Vec::new(),
-        own: vec!["c.azurecr.io".parse().unwrap()],
+        aliases: Aliases::default(),
+        own: vec!["c.azurecr.io".parse().unwrap()].into(),
         views: Vec::new(),
     }
 }

@@ -169,7 +169,7 @@ fn the_contoso_estate_gives_what_is_expected() {
     let rrsets: usize = state.set.zones.iter().map(|zone| zone.rrsets.len()).sum();
     assert_eq!(rrsets, held + 1);
     assert_eq!(
-        state.set.own,
+        *state.set.own,
         ["contosodev", "contosoprod", "contosodrift"].map(|l| name(&format!("{l}.azurecr.io"))).to_vec()
     );
     let apexes: Vec<String> = state.set.zones.iter().map(|zone| zone.apex.to_string()).collect();

@@ -20,7 +20,8 @@ const EDGES: &[(&str, &[&str])] = &[
     ("sources", &["wire", "snapshot", "config", "forward", "metrics", "events"]),
     ("findings", &["snapshot", "sources", "config", "wire", "routes"]),
     ("routes", &["config", "wire", "metrics", "events"]),
-    ("sync", &["sources", "snapshot", "config", "findings", "routes", "wire", "metrics", "events"]),
+    // `socket::give_back_memory` alone.
+    ("sync", &["sources", "snapshot", "config", "findings", "routes", "wire", "metrics", "events", "socket"]),
     ("serve", &["wire", "resolve", "config", "socket", "metrics", "events", "answer", "snapshot"]),
     ("admin", &["metrics", "events"]),
     ("export", &["admin", "sources", "wire"]),

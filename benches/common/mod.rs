@@ -4,6 +4,7 @@
 pub mod callgrind;
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 use hubdns::answer::{Context, Outcome, Transport, answer};
 use hubdns::snapshot::Snapshot;
@@ -34,7 +35,7 @@ pub fn record_set(names: usize) -> RecordSet {
             let public = name(&format!("reg{index}.{middle}azurecr.io"));
             set.aliases.push(Alias { public, target: owner });
         }
-        set.own.push(name(&format!("reg{index}.azurecr.io")));
+        Arc::make_mut(&mut set.own).push(name(&format!("reg{index}.azurecr.io")));
     }
     let apex = name("privatelink.azurecr.io");
     set.zones.push(Zone { apex, soa: Soa::azure(), policy: ZonePolicy::FallThrough, rrsets: rrsets.into() });

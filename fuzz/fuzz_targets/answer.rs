@@ -87,8 +87,8 @@ fn record_set() -> RecordSet {
                 ],
             ),
         ],
-        aliases: vec![Alias { public: target, target: name("a.privatelink.azurecr.io") }],
-        own: vec![name("a.azurecr.io")],
+        aliases: vec![Alias { public: target, target: name("a.privatelink.azurecr.io") }].into(),
+        own: vec![name("a.azurecr.io")].into(),
         views: vec![ViewPrefixes {
             name: "one".into(),
             clients: vec!["10.8.0.0/16".parse().expect("a prefix")],

@@ -4,6 +4,7 @@
 use super::{Answer, Context, Hit, Lookup, Miss, Outcome};
 use crate::snapshot::place::{login_name, private_name};
 use crate::snapshot::{Entry, Snapshot};
+use crate::wire::body::MAX_IN_PIECES;
 use crate::wire::message::{Message, Section, expand_name};
 use crate::wire::{Ede, Flags, HEADER_LEN, Name, Query, Rcode, Response, Rtype, rdata};
 
@@ -74,7 +75,9 @@ impl Answer<'_> {
     pub(super) fn dname(self, entry: Entry<'_>, out: &mut Response<'_>) -> Outcome {
         let name = self.query.qname.as_wire();
         // The body's owner is a pointer; type, class, TTL, length, RDATA follow.
-        let record = entry.body(Rtype::DNAME).and_then(|body| body.bytes.get(TO_QNAME.len()..));
+        let mut room = [0; MAX_IN_PIECES];
+        let record = entry.body(Rtype::DNAME).map(|body| body.joined(&mut room));
+        let record = record.and_then(|record| record.get(TO_QNAME.len()..));
         let Some((record, rdata)) = record.and_then(|record| Some((record, record.get(10..)?))) else {
             return Outcome::Miss(Miss::Foreign);
         };

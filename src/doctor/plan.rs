@@ -96,7 +96,7 @@ impl<'a> Planner<'a> {
         planner.expect_records();
         planner.expect_listed();
         planner.expect_found();
-        for login in &known.inspection.set.own {
+        for login in known.inspection.set.own.iter() {
             planner.expect(login, "the registry is ours");
         }
         planner

@@ -1,10 +1,12 @@
 //! What the rules look at, and the rules in turn.
 
+use std::collections::BTreeSet;
+
 use super::estate::Estate;
 use super::{Finding, endpoints, names, records, ways, zones};
 use crate::routes::{RouteTable, UpstreamState};
 use crate::snapshot::model::RecordSet;
-use crate::sources::facts::Listing;
+use crate::sources::facts::{Listing, What};
 use crate::sources::registry_name::private_zone;
 use crate::wire::Name;
 
@@ -49,9 +51,17 @@ impl Evidence<'_> {
 pub fn examine(evidence: &Evidence<'_>) -> Vec<Finding> {
     // Of other zones no rule says anything.
     let private: Vec<Name> = evidence.suffixes.iter().filter_map(private_zone).collect();
-    let concerns = |listing: &Listing| {
-        listing.records().is_some_and(|r| private.iter().any(|zone| r.apex().is_at_or_below(zone)))
-    };
+    let is_private = |apex: &Name| private.iter().any(|zone| apex.is_at_or_below(zone));
+    // A fact for each of a million records takes more memory than all else
+    // together: only where something else tells what zones should hold, or two
+    // of them may differ, is there a rule that looks at one.
+    let facts = || evidence.listings.iter().flat_map(|listing| &listing.facts);
+    let apexes: BTreeSet<&Name> =
+        facts().filter_map(|fact| fact.what.apex()).filter(|a| is_private(a)).collect();
+    let is_of_zone = |what: &What| matches!(what, What::Zone(_) | What::Records(_));
+    let is_needed = apexes.len() > 1 || facts().any(|fact| !is_of_zone(&fact.what));
+    let concerns =
+        |listing: &Listing| is_needed && listing.records().is_some_and(|records| is_private(records.apex()));
     let spread: Vec<Listing> = evidence
         .listings
         .iter()

@@ -28,8 +28,8 @@ mod wheel;
 mod worker;
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -186,6 +186,8 @@ impl Bound {
             let thread = std::thread::Builder::new().name(format!("udp-{index}"));
             running.threads.push(thread.spawn(move || worker.run()).map_err(ServeError::Worker)?);
         }
+        let pulses: Vec<_> = running.pulses.iter().map(Arc::downgrade).collect();
+        publisher.on_publish(move || pulses.iter().filter_map(Weak::upgrade).for_each(|pulse| pulse.ask()));
         let listeners: Vec<_> = self.binds.into_iter().map(|bind| Arc::new(bind.tcp)).collect();
         for (index, local) in tcp_locals.into_iter().enumerate() {
             let (stop, drain) = (Arc::clone(&running.stop), Arc::clone(&running.drain));

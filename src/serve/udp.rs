@@ -124,6 +124,12 @@ impl Handler {
         }
     }
 
+    /// Takes the current snapshot, so that the one before can be let go though
+    /// no message comes.
+    pub fn look(&mut self) {
+        self.snapshot.load();
+    }
+
     /// The counters of this worker.
     pub const fn counters(&self) -> &Local {
         &self.fixed.local

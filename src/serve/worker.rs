@@ -4,7 +4,8 @@
 //! that leaves nothing to expect: it looks for a while ([`Spin`]), where the
 //! configuration allows that, and then sleeps until a socket has something.
 //! There is no limit to that sleep, so a worker without traffic takes no time
-//! at all; a watchdog that doubts it asks for a sign ([`Pulse::ask`]).
+//! at all; a watchdog that doubts it asks for a sign ([`Pulse::ask`]), and so
+//! does who publishes a snapshot: a worker that sleeps would hold the old one.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -52,7 +53,8 @@ impl Pulse {
         self.beat.load(Ordering::Relaxed)
     }
 
-    /// Wakes the worker, so that it beats though there is no traffic.
+    /// Wakes the worker, so that it beats and takes the current snapshot though
+    /// there is no traffic.
     pub(super) fn ask(&self) {
         self.waker.wake();
     }
@@ -228,8 +230,9 @@ impl Worker {
         for listener in sockets.iter_mut() {
             listener.busy = false;
         }
-        let mut found = false;
+        let (mut found, mut is_asked) = (false, false);
         let waited = self.poller.wait(NO_LIMIT, |token| {
+            is_asked |= token == PULSE;
             if let Some(listener) = usize::try_from(token).ok().and_then(|token| sockets.get_mut(token)) {
                 listener.busy = true;
                 found = true;
@@ -240,6 +243,9 @@ impl Worker {
             self.handler.counters().fault(Operation::Wait, Fault::of(&error));
             self.sockets.iter_mut().for_each(|listener| listener.busy = true);
             std::thread::sleep(ERROR_PAUSE);
+        }
+        if is_asked {
+            self.handler.look();
         }
         found
     }

@@ -6,11 +6,16 @@ use std::collections::BTreeSet;
 use super::nodes::Nodes;
 use super::place::{NodeFlags, Place, Tree, place, private_name};
 use super::table::passed_hash;
-use crate::wire::name::{Labels, parent};
+use crate::wire::name::{Labels, parent, same};
 use crate::wire::{FoldedName, Name, Rtype};
 
 /// Longest chain of CNAMEs that is followed (design.md section 3).
 const MAX_CHAIN: usize = 8;
+
+/// How many names behind one that leads on are looked at for its target before
+/// all are searched: a registry's login name, data endpoint and private-link
+/// names stand in a row.
+const NEAR: u32 = 3;
 
 /// Sets apart the hashes of names that only decide where a target stands from
 /// those of the targets.
@@ -89,8 +94,13 @@ impl<'a> Nodes<'a> {
             };
             pass(node);
             let found = self.node(node);
-            let target = match (self.alias(node), self.cname(node)) {
-                (Some(target), _) => (target.as_wire(), None),
+            let (alias, mut near) = (self.alias(node), near);
+            let target = match (alias, self.cname(node)) {
+                (Some((target, number)), _) => {
+                    // The place before it: there is the first look.
+                    near = number.map_or(near, |number| number.wrapping_sub(1));
+                    (target.as_wire(), None)
+                }
                 (None, Some(rrset)) => (rrset.rdatas_in(view).next().unwrap_or(&[0]), Some(rrset.ttl)),
                 (None, None) if found.flags.any(NodeFlags::DELEGATION) && !steps.is_empty() => {
                     return Chain { steps, end: End::Leads };
@@ -118,9 +128,10 @@ impl<'a> Nodes<'a> {
             return None;
         }
         // Nearly always the target is spelled as the node is, which is folded, and
-        // it is next to its alias: names are numbered in order.
-        let next = (near as usize + 1 < self.len()).then_some(near + 1);
-        let next = next.filter(|next| self.name(*next) == &**target);
+        // it is near its alias: names are numbered in order.
+        let behind = (1..=NEAR).map(|step| near.wrapping_add(step));
+        let mut behind = behind.take_while(|next| (*next as usize) < self.len());
+        let next = behind.find(|next| same(self.name(*next), target));
         if let Some(node) = next.or_else(|| self.get(target)).filter(|node| self.flags(*node).exists()) {
             sought.push(passed_hash(target));
             return Some((Cow::Borrowed(self.name(node)), Place::Exact(node)));

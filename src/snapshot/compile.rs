@@ -1,16 +1,19 @@
 //! Turns nodes into compiled entries: every answer section ready to copy.
 
 use super::chain::{Chain, End, Step};
-use super::entry::{Draft, Rest, add_variant};
+use super::draft::{Draft, Halves, add_variant};
+use super::entry::Rest;
 use super::model::{RrsetRef, Soa, Zone};
 use super::nodes::Nodes;
 use super::place::NodeFlags;
-use super::table::{Shard, ShardBuilder, Suffixes, Table, shard_of_upper, shards_for};
+use super::shapes::{Sample, Shapes};
+use super::shard::{Shard, ShardBuilder};
+use super::table::{Table, shard_of_upper, shards_for};
 use super::writer::{Writer, fixed_fields};
 use crate::wire::Rtype;
 
-/// Names that are looked at to find what suffixes many of them share.
-const SAMPLE: usize = 1 << 16;
+/// Names that are compiled to find what many of them share.
+const SAMPLE: usize = 1 << 14;
 
 /// As many names are worth a second thread.
 const NAMES_A_THREAD: usize = 1 << 14;
@@ -19,18 +22,17 @@ const NAMES_A_THREAD: usize = 1 << 14;
 /// shards are compiled by a second thread, which has this one's priority.
 pub(super) fn compile(nodes: &Nodes<'_>, flat: bool, serial: u32) -> Table {
     let names = nodes.len();
-    let sample = (0..names as u32).step_by(names / SAMPLE + 1).map(|number| nodes.name(number));
-    let suffixes = Suffixes::of(sample);
+    let shapes = Compiler::new(nodes, flat, serial).shapes(sample(names));
     let (order, ends) = by_shard(nodes, shards_for(names));
     let shards = |ends: &[u32], start: u32| {
         let mut compiler = Compiler::new(nodes, flat, serial);
         let starts = std::iter::once(start).chain(ends.iter().copied());
         let ranges = starts.zip(ends).map(|(start, end)| start as usize..*end as usize);
         let numbers = ranges.map(|range| order.get(range).unwrap_or_default());
-        numbers.map(|numbers| compiler.shard(numbers, &suffixes)).collect()
+        numbers.map(|numbers| compiler.shard(numbers, &shapes)).collect()
     };
     if names < 2 * NAMES_A_THREAD {
-        return Table::new(shards(&ends, 0), suffixes);
+        return Table::new(shards(&ends, 0), shapes);
     }
     let (first, second) = ends.split_at(ends.len() / 2);
     let middle = first.last().copied().unwrap_or_default();
@@ -49,7 +51,16 @@ pub(super) fn compile(nodes: &Nodes<'_>, flat: bool, serial: u32) -> Table {
             Err(_) => all.append(&mut shards(second, middle)),
         }
     });
-    Table::new(all, suffixes)
+    Table::new(all, shapes)
+}
+
+/// The numbers of some of that many names, spread evenly without a period: in
+/// steps of the golden ratio, since names of one kind stand at equal distances.
+fn sample(names: usize) -> impl Iterator<Item = u32> {
+    const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+    let spread = move |step: u64| ((u128::from(step.wrapping_mul(GOLDEN)) * names as u128) >> 64) as u32;
+    let is_all = names <= SAMPLE;
+    (0..names.min(SAMPLE) as u64).map(move |step| if is_all { step as u32 } else { spread(step) })
 }
 
 /// The nodes shard by shard, and where each shard's end.
@@ -76,6 +87,7 @@ pub(super) struct Compiler<'n, 'a> {
     builder: EntryBuilder<'n, 'a>,
     shard: ShardBuilder,
     names: Vec<&'a [u8]>,
+    halves: Halves,
     entry: Vec<u8>,
     variant: Vec<u8>,
 }
@@ -98,26 +110,44 @@ impl<'n, 'a> Compiler<'n, 'a> {
             builder,
             shard: ShardBuilder::default(),
             names: Vec::new(),
+            halves: Halves::default(),
             entry: Vec::new(),
             variant: Vec::new(),
         }
     }
 
+    /// What at least two of the nodes with these numbers have in common.
+    fn shapes(&mut self, numbers: impl Iterator<Item = u32>) -> Shapes {
+        let Self { builder, halves, .. } = self;
+        let mut sample = Sample::default();
+        for number in numbers {
+            let is_plain = builder.nodes.views(number).is_empty();
+            if is_plain && builder.draft(number, 0).divide(halves).is_some() {
+                sample.add(&halves.definition);
+            }
+        }
+        Shapes::of(sample)
+    }
+
     /// The shard of the nodes with these numbers.
-    pub(super) fn shard(&mut self, indexes: &[u32], suffixes: &Suffixes) -> Shard {
-        let Self { builder, shard, names, entry, variant } = self;
+    pub(super) fn shard(&mut self, indexes: &[u32], shapes: &Shapes) -> Shard {
+        let Self { builder, shard, names, halves, entry, variant } = self;
         // The names of a shard lie far apart: fetched one after another before
         // any is compiled, they are waited for together.
         names.clear();
         names.extend(indexes.iter().map(|index| builder.nodes.name(*index)));
         for (index, name) in indexes.iter().zip(names.iter().copied()) {
-            let split = suffixes.split(name);
             entry.clear();
-            builder.compile(*index, split, 0, entry);
+            let views = builder.nodes.views(*index);
+            if views.is_empty() {
+                builder.draft(*index, 0).write(shapes, halves, entry);
+            } else {
+                builder.draft(*index, 0).write_whole(entry);
+            }
             let common = entry.len();
-            for view in builder.nodes.views(*index) {
+            for view in views {
                 variant.clear();
-                builder.compile(*index, split, view, variant);
+                builder.draft(*index, view).write_whole(variant);
                 if entry.get(..common) != Some(variant) {
                     add_variant(entry, view, variant);
                 }
@@ -171,8 +201,8 @@ struct EntryBuilder<'n, 'a> {
 }
 
 impl<'a> EntryBuilder<'_, 'a> {
-    /// Appends the node's entry to `out`, as clients of `view` get it.
-    fn compile(&mut self, index: u32, (prefix, suffix): (&[u8], u16), view: u8, out: &mut Vec<u8>) {
+    /// The node's entry, as clients of `view` get it.
+    fn draft(&mut self, index: u32, view: u8) -> Draft<'_> {
         let node = self.nodes.node(index);
         let name = self.nodes.name(index);
         self.view = view;
@@ -183,9 +213,8 @@ impl<'a> EntryBuilder<'_, 'a> {
             draft = self.node(index);
         }
         let (rest, own_missing, soa_owner, zone, chain) = draft;
-        let draft = Draft {
-            prefix,
-            suffix,
+        Draft {
+            name,
             flags: node.flags,
             rest,
             own_missing,
@@ -194,8 +223,7 @@ impl<'a> EntryBuilder<'_, 'a> {
             chain,
             directory: &self.directory,
             bodies: &self.body.bytes,
-        };
-        draft.write(out);
+        }
     }
 
     /// Writes directory and bodies of an existing node.

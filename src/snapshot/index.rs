@@ -5,6 +5,11 @@
 use crate::wire::name::hash;
 use crate::wire::name::secret;
 
+/// The part of a name's hash that an index keeps: its upper half.
+pub(super) fn tag(name: &[u8]) -> u32 {
+    (hash(name, secret()) >> 32) as u32
+}
+
 /// Numbers of names.
 #[derive(Debug)]
 pub(super) struct NameIndex {
@@ -22,17 +27,25 @@ impl NameIndex {
 
     /// The number of `name`; `name_of` tells the name of a number.
     pub(super) fn find<'n>(&self, name: &[u8], name_of: impl Fn(u32) -> &'n [u8]) -> Option<u32> {
-        self.probe((hash(name, secret()) >> 32) as u32, name, name_of).ok()
+        self.probe(tag(name), name, name_of).ok()
     }
 
-    /// [`Self::find`]; a name without a number gets the number `next`.
+    /// Looks at the places of names with these tags. They lie anywhere in
+    /// memory: the loads do not depend on each other, so that they are waited
+    /// for together and not one by one when each name is looked up.
+    pub(super) fn warm(&self, tags: impl Iterator<Item = u32>) {
+        let seen = tags.fold(0, |seen, tag| seen ^ self.slots[self.start(tag)]);
+        std::hint::black_box(seen);
+    }
+
+    /// [`Self::find`] of a name with that tag; without a number it gets the number `next`.
     pub(super) fn find_or_insert<'n>(
         &mut self,
         name: &[u8],
+        tag: u32,
         next: u32,
         name_of: impl Fn(u32) -> &'n [u8],
     ) -> u32 {
-        let tag = (hash(name, secret()) >> 32) as u32;
         match self.probe(tag, name, name_of) {
             Ok(number) => number,
             Err(at) => {
@@ -93,8 +106,8 @@ mod tests {
         let mut index = NameIndex::with_capacity(3);
         for (next, name) in (0u32..).zip(&names) {
             assert_eq!(index.find(name, |at| &names[at as usize]), None);
-            assert_eq!(index.find_or_insert(name, next, |at| &names[at as usize]), next);
-            assert_eq!(index.find_or_insert(name, next + 1, |at| &names[at as usize]), next);
+            assert_eq!(index.find_or_insert(name, tag(name), next, |at| &names[at as usize]), next);
+            assert_eq!(index.find_or_insert(name, tag(name), next + 1, |at| &names[at as usize]), next);
         }
         for (number, name) in (0u32..).zip(&names) {
             assert_eq!(index.find(name, |at| &names[at as usize]), Some(number));

@@ -5,6 +5,7 @@
 //! caller then builds the whole snapshot.
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 
 use super::model::{Alias, RecordSet, Zone};
 use crate::wire::Rtype;
@@ -40,15 +41,21 @@ pub(super) fn diff<'a>(before: &'a RecordSet, after: &'a RecordSet, limit: usize
             changes.push(either.owner.as_wire());
         }
     }
-    let compare = |a: &Alias, b: &Alias| a.public.cmp(&b.public);
-    compare_sorted(&before.aliases, &after.aliases, limit, compare, |old, new| {
+    if !before.aliases.is_sorted() || !after.aliases.is_sorted() {
+        return None;
+    }
+    for (told, (old, new)) in before.aliases.diff(&after.aliases).enumerate() {
+        if told >= limit {
+            return None;
+        }
         changes.push(new.or(old)?.public.as_wire());
-        Some(())
-    })?;
-    compare_sorted(&before.own, &after.own, limit, Ord::cmp, |old, new| {
-        changes.push(new.or(old)?.as_wire());
-        Some(())
-    })?;
+    }
+    if !Arc::ptr_eq(&before.own, &after.own) {
+        compare_sorted(&before.own, &after.own, limit, Ord::cmp, |old, new| {
+            changes.push(new.or(old)?.as_wire());
+            Some(())
+        })?;
+    }
     (changes.len() <= limit).then_some(changes)
 }
 
@@ -104,8 +111,7 @@ pub(super) fn holds(zone: &Zone, owner: &[u8]) -> bool {
 
 /// The alias of that public name in a sorted set.
 pub(super) fn alias<'a>(set: &'a RecordSet, public: &[u8]) -> Option<&'a Alias> {
-    let at = set.aliases.partition_point(|alias| alias.public.as_wire() < public);
-    set.aliases.get(at).filter(|alias| alias.public.as_wire() == public)
+    set.aliases.get(public)
 }
 
 /// Whether a sorted set names `login` as a registry of ours.

@@ -1,6 +1,7 @@
 //! The record set that a snapshot is built from: what `sync` publishes and
 //! saves. Plain data, already merged; nothing here knows a source.
 
+mod aliases;
 mod build;
 mod chunk;
 mod handle;
@@ -9,10 +10,13 @@ mod rrsets;
 mod tests;
 mod view;
 
+use std::sync::Arc;
+
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::wire::{Name, Rtype};
+pub use aliases::Aliases;
 pub use build::Builder;
 pub(crate) use build::Part;
 pub use handle::Run;
@@ -25,9 +29,9 @@ pub struct RecordSet {
     /// Local zones. Zones may nest; an owner name is looked up in all of them.
     pub zones: Vec<Zone>,
     /// Public names that stand as CNAMEs in front of private-link names.
-    pub aliases: Vec<Alias>,
+    pub aliases: Aliases,
     /// Public login names (`contoso.azurecr.io`) of the registries that are ours.
-    pub own: Vec<Name>,
+    pub own: Arc<Vec<Name>>,
     /// Clients that get answers of their own; a [`Variant`] names one by its index plus one.
     pub views: Vec<ViewPrefixes>,
 }
@@ -56,12 +60,15 @@ impl RecordSet {
                 zone.rrsets = std::mem::take(&mut zone.rrsets).sharing(&like.rrsets);
             }
         }
+        self.aliases.share(&before.aliases);
+        if self.own == before.own {
+            self.own = Arc::clone(&before.own);
+        }
     }
 
     /// The alias at the public name `owner`.
     pub fn alias(&self, owner: &[u8]) -> Option<&Alias> {
-        let at = self.aliases.binary_search_by(|alias| alias.public.as_wire().cmp(owner)).ok()?;
-        self.aliases.get(at)
+        self.aliases.get(owner)
     }
 }
 

@@ -1,12 +1,11 @@
 //! The names of a record set, before they are compiled: which exist, what
 //! they hold, where their CNAMEs lead.
 
-use std::collections::HashSet;
-
-use super::index::NameIndex;
-use super::model::{AnswerOptions, RecordSet, RrsetRef, Rrsets, Run, Soa, Zone, ZonePolicy};
+use super::cuts::{cuts, has_any_of, is_below, is_occluded};
+use super::index::{NameIndex, tag};
+use super::model::{Alias, AnswerOptions, RecordSet, RrsetRef, Run, Zone, ZonePolicy};
 use super::place::{NodeFlags, Tree};
-use crate::wire::name::{is_at_or_below, parent};
+use crate::wire::name::{parent, same};
 use crate::wire::{Name, Rtype};
 
 /// One name, in twenty bytes: a million of them stand beside the old snapshot
@@ -27,6 +26,8 @@ pub(super) struct Node {
     has_cname: bool,
 }
 
+/// Aliases whose places are waited for together.
+const ALIASES: usize = 256;
 /// The place of a name without RRsets.
 const NOWHERE: u32 = u32::MAX;
 
@@ -35,7 +36,12 @@ const NOWHERE: u32 = u32::MAX;
 struct Other<'a> {
     name: &'a [u8],
     alias: Option<&'a Name>,
+    /// The number of the name that `alias` is, where that was known first.
+    target: Option<u32>,
 }
+
+/// Names that are looked at again and again while their children come in order.
+const RECENT: usize = 16;
 
 /// All names of a record set.
 #[derive(Debug)]
@@ -45,6 +51,8 @@ pub(super) struct Nodes<'a> {
     others: Vec<Other<'a>>,
     pub(super) zones: Vec<&'a Zone>,
     index: NameIndex,
+    /// Names above those that came last, with their numbers.
+    recent: [(&'a [u8], u32); RECENT],
     depths: u64,
     pub(super) forward_own_missing: bool,
     /// Whether any RRset has variants.
@@ -53,32 +61,6 @@ pub(super) struct Nodes<'a> {
     pub(super) has_cuts: bool,
     /// Whether a zone holds names of a zone within it.
     pub(super) overlaps: bool,
-}
-
-/// The zones that must exist besides those of the set: a registry of ours is
-/// denied with the SOA of its private-link zone, though nothing is in it.
-pub(super) fn implied_zones(set: &RecordSet, options: &AnswerOptions) -> Vec<Zone> {
-    let mut zones = Vec::new();
-    for suffix in &options.suffixes {
-        let Ok(apex) = suffix.child(b"privatelink") else { continue };
-        // Most names end otherwise: that is told before labels are.
-        let is_below =
-            |name: &Name, top: &Name| name.as_wire().ends_with(top.as_wire()) && name.is_at_or_below(top);
-        if set.zones.iter().any(|zone| zone.apex == apex) {
-            continue;
-        }
-        let is_wanted = set.own.iter().any(|name| is_below(name, suffix))
-            || set.aliases.iter().any(|alias| is_below(&alias.target, &apex));
-        if is_wanted {
-            zones.push(Zone {
-                apex,
-                soa: Soa::azure(),
-                policy: ZonePolicy::FallThrough,
-                rrsets: Rrsets::default(),
-            });
-        }
-    }
-    zones
 }
 
 /// The zones of a set, the most specific first: it wins for the owners that it holds.
@@ -106,10 +88,19 @@ impl<'a> Nodes<'a> {
             nodes.mark(suffix, NodeFlags::SUFFIX);
             nodes.depths |= 1 << suffix.label_count().min(63);
         }
-        for alias in &set.aliases {
-            nodes.add_alias(&alias.public, &alias.target);
+        let mut aliases = set.aliases.iter();
+        loop {
+            let some: Vec<&Alias> = aliases.by_ref().take(ALIASES).collect();
+            if some.is_empty() {
+                break;
+            }
+            let names = || some.iter().flat_map(|alias| [&alias.public, &alias.target]);
+            nodes.index.warm(names().map(|name| tag(name.as_wire())));
+            for alias in some {
+                nodes.add_alias(&alias.public, &alias.target);
+            }
         }
-        for own in &set.own {
+        for own in &*set.own {
             nodes.mark(own, NodeFlags::OWN);
         }
         nodes
@@ -123,6 +114,7 @@ impl<'a> Nodes<'a> {
             others: Vec::new(),
             zones: Vec::new(),
             index: NameIndex::with_capacity(expected),
+            recent: [(&[], 0); RECENT],
             depths: 0,
             forward_own_missing: options.forward_own_missing,
             has_variants: false,
@@ -133,19 +125,36 @@ impl<'a> Nodes<'a> {
 
     /// The node of `name`, a new one if there is none.
     pub(super) fn entry(&mut self, name: &'a [u8]) -> &mut Node {
-        let number = self.number_or_new(name, (self.others.len() as u32, NOWHERE));
-        let node = &self.list[number as usize];
-        if node.at == NOWHERE && node.home as usize == self.others.len() {
-            self.others.push(Other { name, alias: None });
-        }
+        let number = self.entry_number(name);
         &mut self.list[number as usize]
     }
 
+    fn entry_number(&mut self, name: &'a [u8]) -> u32 {
+        let number = self.number_or_new(name, tag(name), (self.others.len() as u32, NOWHERE));
+        let node = &self.list[number as usize];
+        if node.at == NOWHERE && node.home as usize == self.others.len() {
+            self.others.push(Other { name, alias: None, target: None });
+        }
+        number
+    }
+
+    /// [`Self::entry_number`] of a name that others lie below: mostly one of few.
+    fn above(&mut self, name: &'a [u8]) -> u32 {
+        let place = (name.len() ^ name.len() >> 4) % RECENT;
+        let (known, number) = self.recent[place];
+        if same(known, name) {
+            return number;
+        }
+        let number = self.entry_number(name);
+        self.recent[place] = (name, number);
+        number
+    }
+
     /// The number of `name`, whose node stands at `place` if it is new.
-    fn number_or_new(&mut self, name: &[u8], (home, at): (u32, u32)) -> u32 {
+    fn number_or_new(&mut self, name: &[u8], tag: u32, (home, at): (u32, u32)) -> u32 {
         let next = self.list.len() as u32;
         let Self { list, runs, others, index, .. } = self;
-        let number = index.find_or_insert(name, next, |at| name_of(list[at as usize], runs, others));
+        let number = index.find_or_insert(name, tag, next, |at| name_of(list[at as usize], runs, others));
         if number == next {
             self.list.push(Node {
                 home,
@@ -170,38 +179,30 @@ impl<'a> Nodes<'a> {
         self.has_cuts |= !cuts.is_empty();
         let inner = self.zones.iter().map(|inner| inner.apex.as_wire());
         let inner: Vec<&[u8]> = inner.filter(|inner| is_below(inner, zone.apex.as_wire())).collect();
+        let mut owners: Vec<(usize, u32, Held)> = Vec::new();
         for run in zone.rrsets.runs() {
             self.runs.push(run);
-            let mut at = 0;
             if !inner.is_empty() && !self.overlaps {
                 self.overlaps = has_any_of(run, &inner);
             }
-            while let Some(end) = self.add_owner(run, at, zone, index, &cuts) {
+            owners.clear();
+            let mut at = 0;
+            while let Some((held, end)) = Held::read(run, at) {
+                if held.is_any && !is_occluded(run.owner(at), &cuts) {
+                    owners.push((at, tag(run.owner(at)), held));
+                }
                 at = end;
             }
+            self.index.warm(owners.iter().map(|(_, tag, _)| *tag));
+            for (at, tag, held) in &owners {
+                let owner = run.owner(*at);
+                if let Some(existed) = self.hold((owner, *tag), held, *at, zone, index)
+                    && zone.apex.as_wire() != owner
+                {
+                    self.add_ancestors(owner, existed, zone, index);
+                }
+            }
         }
-    }
-
-    /// Adds the owner at `at` of the newest run; the place behind it.
-    fn add_owner(
-        &mut self,
-        run: Run<'a>,
-        at: usize,
-        zone: &'a Zone,
-        zone_index: u32,
-        cuts: &HashSet<&[u8]>,
-    ) -> Option<usize> {
-        let (held, end) = Held::read(run, at)?;
-        let owner = run.owner(at);
-        if !held.is_any || is_occluded(owner, cuts) {
-            return Some(end);
-        }
-        if let Some(existed) = self.hold(owner, &held, at, zone, zone_index)
-            && zone.apex.as_wire() != owner
-        {
-            self.add_ancestors(owner, existed, zone, zone_index);
-        }
-        Some(end)
     }
 
     /// Adds the zone's apex; the zone's number.
@@ -224,21 +225,22 @@ impl<'a> Nodes<'a> {
         let Some((run, at)) = zone.rrsets.place(name) else { return false };
         let Some((held, _)) = Held::read(run, at) else { return false };
         self.runs.push(run);
-        held.is_any && self.hold(run.owner(at), &held, at, zone, zone_index).is_some()
+        let owner = run.owner(at);
+        held.is_any && self.hold((owner, tag(owner)), &held, at, zone, zone_index).is_some()
     }
 
     /// Adds the owner at `at` of the newest run; whether it had to be, because
     /// of names below it, before. `None` if another zone holds it.
     fn hold(
         &mut self,
-        owner: &'a [u8],
+        (owner, tag): (&'a [u8], u32),
         held: &Held,
         at: usize,
         zone: &'a Zone,
         zone_index: u32,
     ) -> Option<bool> {
         let home = (self.runs.len() as u32 - 1, at as u32);
-        let number = self.number_or_new(owner, home);
+        let number = self.number_or_new(owner, tag, home);
         let node = &mut self.list[number as usize];
         if node.flags.any(NodeFlags::HELD) && node.zone != zone_index {
             return None;
@@ -259,7 +261,8 @@ impl<'a> Nodes<'a> {
     fn add_ancestors(&mut self, owner: &'a [u8], mut existed: bool, zone: &'a Zone, zone_index: u32) {
         let mut up = owner;
         while let Some(above) = parent(up) {
-            let node = self.entry(above);
+            let number = self.above(above);
+            let node = &mut self.list[number as usize];
             node.children += u32::from(!existed);
             existed = node.flags.exists();
             if !existed {
@@ -277,7 +280,8 @@ impl<'a> Nodes<'a> {
     }
 
     pub(super) fn add_alias(&mut self, public: &'a Name, target: &'a Name) {
-        let zone = self.get(target.as_wire()).map(|number| self.list[number as usize].zone);
+        let number = self.get(target.as_wire());
+        let zone = number.map(|number| self.list[number as usize].zone);
         let node = self.entry(public.as_wire());
         // Records under the public name itself (a zone file of azurecr.io) go first.
         if node.flags.any(NodeFlags::HELD) {
@@ -289,7 +293,7 @@ impl<'a> Nodes<'a> {
         }
         let home = node.home as usize;
         if let Some(other) = self.others.get_mut(home) {
-            other.alias = Some(target);
+            (other.alias, other.target) = (Some(target), number);
         }
     }
 
@@ -327,10 +331,14 @@ impl<'a> Nodes<'a> {
         name_of(self.list[number as usize], &self.runs, &self.others)
     }
 
-    /// What that node is an alias for.
-    pub(super) fn alias(&self, number: u32) -> Option<&'a Name> {
+    /// What that node is an alias for, and the number of that, if it was known first.
+    pub(super) fn alias(&self, number: u32) -> Option<(&'a Name, Option<u32>)> {
         let node = &self.list[number as usize];
-        if node.has_rrsets() { None } else { self.others[node.home as usize].alias }
+        if node.has_rrsets() {
+            return None;
+        }
+        let other = &self.others[node.home as usize];
+        Some((other.alias?, other.target))
     }
 
     /// The RRsets of that node.
@@ -433,41 +441,4 @@ impl Tree for Nodes<'_> {
     fn depths(&self) -> u64 {
         self.depths
     }
-}
-
-/// Owners below which a zone's own data ends: zone cuts and DNAMEs.
-fn cuts(zone: &Zone) -> HashSet<&[u8]> {
-    let is_cut = |rrset: &RrsetRef<'_>| {
-        rrset.rtype == Rtype::DNAME || rrset.rtype == Rtype::NS && rrset.owner != zone.apex
-    };
-    zone.rrsets.iter().filter(is_cut).map(|rrset| rrset.owner.as_wire()).collect()
-}
-
-/// Whether `name` lies below `apex`.
-fn is_below(name: &[u8], apex: &[u8]) -> bool {
-    name.len() > apex.len() && is_at_or_below(name, apex)
-}
-
-/// Whether an owner of `run` lies in a zone of these apexes.
-fn has_any_of(run: Run<'_>, apexes: &[&[u8]]) -> bool {
-    let mut at = 0;
-    std::iter::from_fn(|| run.read(&mut at)).any(|rrset| {
-        let owner = rrset.owner.as_wire();
-        apexes.iter().any(|apex| owner.ends_with(apex) && is_at_or_below(owner, apex))
-    })
-}
-
-/// Whether the records of `owner` are hidden by a cut above it, or are glue at the cut.
-fn is_occluded(owner: &[u8], cuts: &HashSet<&[u8]>) -> bool {
-    if cuts.is_empty() {
-        return false;
-    }
-    let mut up = owner;
-    while let Some(above) = parent(up) {
-        if cuts.contains(above) {
-            return true;
-        }
-        up = above;
-    }
-    false
 }

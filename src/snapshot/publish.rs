@@ -6,6 +6,7 @@
 //! reader: freeing a million names takes longer than a batch may. There are
 //! never more of them than readers, each of which holds one.
 
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -18,6 +19,16 @@ pub struct Publisher {
     /// again after a reload of the configuration.
     version: Version,
     slot: Mutex<Slot>,
+    bells: Mutex<Vec<Bell>>,
+}
+
+/// What is done after each publication.
+struct Bell(Box<dyn Fn() + Send + Sync>);
+
+impl fmt::Debug for Bell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Bell")
+    }
 }
 
 /// The count in a pair of cache lines of its own: all readers look at it, and
@@ -37,7 +48,13 @@ impl Publisher {
     /// Starts with `snapshot`.
     pub fn new(snapshot: Snapshot) -> Arc<Self> {
         let slot = Slot { current: Arc::new(snapshot), superseded: Vec::new() };
-        Arc::new(Self { version: Version::default(), slot: Mutex::new(slot) })
+        Arc::new(Self { version: Version::default(), slot: Mutex::new(slot), bells: Mutex::default() })
+    }
+
+    /// Has `ring` called after each publication: a reader that sleeps would keep
+    /// what was superseded until something else wakes it.
+    pub fn on_publish(&self, ring: impl Fn() + Send + Sync + 'static) {
+        self.bells.lock().unwrap_or_else(PoisonError::into_inner).push(Bell(Box::new(ring)));
     }
 
     /// Replaces the snapshot for all readers. What was asked of the last one
@@ -51,6 +68,9 @@ impl Publisher {
             superseded
         };
         self.version.0.fetch_add(1, Ordering::Release);
+        for bell in &*self.bells.lock().unwrap_or_else(PoisonError::into_inner) {
+            (bell.0)();
+        }
         fresh.hand_on_asked(&superseded);
         drop(superseded);
         self.free();
@@ -146,6 +166,21 @@ mod tests {
         publisher.free();
         assert_eq!(publisher.superseded(), 0);
         assert!(first.upgrade().is_none(), "the publisher freed it");
+    }
+
+    #[test]
+    fn who_asked_for_it_is_told_of_each_publication() {
+        let publisher = Publisher::new(snapshot(1));
+        let heard = Arc::new(AtomicU64::new(0));
+        let (told, of) = (Arc::clone(&heard), Arc::downgrade(&publisher));
+        publisher.on_publish(move || {
+            let seen = of.upgrade().map_or(0, |publisher| publisher.reader().load().generation());
+            told.store(seen, Ordering::Relaxed);
+        });
+        for generation in 2..5 {
+            publisher.publish(snapshot(generation));
+            assert_eq!(heard.load(Ordering::Relaxed), generation, "after it was in force");
+        }
     }
 
     #[test]

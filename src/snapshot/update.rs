@@ -18,9 +18,10 @@ use std::sync::Arc;
 use super::chain::{DECIDING, deciding};
 use super::compile::Compiler;
 use super::hashes::Hashes;
+use super::implied;
 use super::lookup;
 use super::model::{AnswerOptions, RecordSet, Zone};
-use super::nodes::{Nodes, implied_zones, in_order};
+use super::nodes::{Nodes, in_order};
 use super::place::NodeFlags;
 use super::table::passed_hash;
 use super::{INSTANCES, Snapshot, zone_soas};
@@ -48,7 +49,7 @@ pub(super) fn update(
     }
     let limit = CHANGES.max(previous.names / SHARE);
     let changes = lookup::diff(before, after, limit)?;
-    let implied = implied_zones(after, options);
+    let implied = implied::zones_after(previous, before, after, options);
     let zones = zones(previous, after, &implied, options)?;
     let mut source = Source {
         previous,
@@ -120,7 +121,7 @@ pub(super) fn update(
         indexes.retain(|index| nodes.node(*index).flags.0 != 0);
         let is_held = |index: &&u32| nodes.node(**index).flags.any(NodeFlags::HELD);
         holds += indexes.iter().filter(is_held).count();
-        fresh.push((*number, compiler.shard(&indexes, table.suffixes())));
+        fresh.push((*number, compiler.shard(&indexes, table.shapes())));
     }
     let names = (previous.names + holds).checked_sub(held)?;
     if names > table.shard_count() * CROWDED {

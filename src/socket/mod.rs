@@ -15,6 +15,7 @@
 
 mod batch;
 mod fault;
+mod memory;
 mod poll;
 mod raw;
 mod steering;
@@ -24,6 +25,7 @@ mod udp;
 
 pub use batch::{BATCH_LEN, BUFFER_BYTES, Batch, Message, Sender};
 pub use fault::Fault;
+pub use memory::give_back_memory;
 pub use poll::{Event, Interest, Poller, Waker};
 pub use raw::Source;
 pub use steering::steer_by_core;

@@ -126,6 +126,17 @@ pub enum What {
     Records(Arc<RecordsFact>),
 }
 
+impl What {
+    /// The apex, of a zone or of a zone file's records.
+    pub(crate) fn apex(&self) -> Option<&Name> {
+        match self {
+            Self::Zone(zone) => Some(&zone.apex),
+            Self::Records(records) => Some(records.apex()),
+            _ => None,
+        }
+    }
+}
+
 /// An RRset. Owner and zone as the source has them; no public alias is implied.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RrsetFact {

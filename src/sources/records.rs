@@ -62,6 +62,17 @@ impl RecordsFact {
         Fact { origin: self.origin(number), what: What::Rrset(what) }
     }
 
+    /// The same but for the RRsets themselves.
+    pub(crate) fn without_rrsets(&self) -> Self {
+        Self {
+            zone: self.zone.clone(),
+            files: self.files.clone(),
+            rrsets: Rrsets::default(),
+            lines: self.lines.clone(),
+            of_files: self.of_files.clone(),
+        }
+    }
+
     /// Shares with `before` what is the same.
     pub(crate) fn share(&mut self, before: &Self) {
         self.rrsets = std::mem::take(&mut self.rrsets).sharing(&before.rrsets);

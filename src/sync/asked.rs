@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::snapshot::Snapshot;
 use crate::wire::Name;
+use crate::wire::name::{hash, secret};
 
 /// Times are saved in steps of this many seconds, ...
 const STEP: u64 = 3600;
@@ -14,7 +15,8 @@ const SAVE_EVERY: u64 = 900;
 #[derive(Debug, Default)]
 pub(super) struct Asked {
     times: BTreeMap<Name, u64>,
-    saved: BTreeMap<Name, u64>,
+    /// The print of what is on disk: half a million names are not kept twice.
+    saved: u64,
     saved_at: u64,
 }
 
@@ -22,12 +24,15 @@ impl Asked {
     /// Takes what was saved. A time that lies ahead is one of a clock that
     /// was put back; it counts from now.
     pub(super) fn restore(&mut self, saved: BTreeMap<Name, u64>, now: u64) {
-        for (name, at) in &saved {
-            let time = self.times.entry(name.clone()).or_default();
-            *time = (*time).max((*at).min(now));
-        }
-        self.saved = saved;
+        self.saved = print(&saved);
         self.saved_at = now;
+        let before = std::mem::take(&mut self.times);
+        self.times = saved;
+        self.times.values_mut().for_each(|at| *at = (*at).min(now));
+        for (name, at) in before {
+            let time = self.times.entry(name).or_default();
+            *time = (*time).max(at);
+        }
     }
 
     /// Takes the marks of a snapshot that answers, or did until now.
@@ -53,19 +58,26 @@ impl Asked {
 
     /// Whether the disk lacks something.
     pub(super) fn is_unsaved(&self) -> bool {
-        self.coarse() != self.saved
+        print(&self.times) != self.saved
     }
 
-    /// What to save: rounded up, so that a name never counts for a shorter
+    /// The time to save: rounded up, so that a name never counts for a shorter
     /// time than it should, and most cycles change nothing.
-    pub(super) fn coarse(&self) -> BTreeMap<Name, u64> {
-        self.times.iter().map(|(name, at)| (name.clone(), at.div_ceil(STEP) * STEP)).collect()
+    pub(super) const fn coarse(at: u64) -> u64 {
+        at.div_ceil(STEP) * STEP
     }
 
-    /// It was saved.
-    pub(super) fn saved(&mut self, saved: BTreeMap<Name, u64>, now: u64) {
-        (self.saved, self.saved_at) = (saved, now);
+    /// All of it was saved.
+    pub(super) fn saved(&mut self, now: u64) {
+        (self.saved, self.saved_at) = (print(&self.times), now);
     }
+}
+
+/// What tells these names, with their coarse times, from others.
+fn print(times: &BTreeMap<Name, u64>) -> u64 {
+    times.iter().fold(0, |print, (name, at)| {
+        print.rotate_left(5) ^ hash(name.as_wire(), secret() ^ Asked::coarse(*at))
+    })
 }
 
 #[cfg(test)]
@@ -78,7 +90,7 @@ mod tests {
         let mut asked = Asked::default();
         asked.restore(BTreeMap::from([(name.clone(), 7200)]), 5000);
         assert_eq!(asked.times()[&name], 5000);
-        assert_eq!(asked.coarse()[&name], 7200);
+        assert_eq!(Asked::coarse(asked.times()[&name]), 7200);
         assert!(!asked.is_unsaved());
         asked.prune(100, 5100);
         assert!(asked.times().contains_key(&name));

@@ -12,7 +12,7 @@ use super::findings::Findings;
 use super::guard::{self, Circumstances, Key, Rules, Side, Verdict, Waits};
 use super::memory::Memory;
 use super::merge::{Merged, merge};
-use super::persist::{Facts, Pin};
+use super::persist::{Beside, Pin};
 use super::policy::{Policy, Scope};
 use super::provenance::Provenance;
 use super::reading::{Readings, Round};
@@ -159,6 +159,12 @@ impl Sync {
         self.readings.note_times(&self.metrics);
     }
 
+    /// Frees what was superseded and no reader holds any more; whether some do.
+    pub(super) fn let_go(&self) -> bool {
+        self.publisher.free();
+        self.publisher.superseded() == 0
+    }
+
     /// Takes the marks of names that were asked for.
     pub(super) fn collect_asked(&mut self) {
         self.asked.collect(&self.publisher.current(), self.clock.steady());
@@ -185,7 +191,11 @@ impl Sync {
         let mut set = std::mem::take(&mut merged.set);
         set.share(&self.current.set);
         let wanted = set.clone();
-        let verdict = self.judge(trigger, &round, set, &merged, &decision.accepted, &forgotten);
+        let mut verdict = self.judge(trigger, &round, set, &merged, &decision.accepted, &forgotten);
+        if !verdict.kept.is_empty() {
+            // What was put back lies in chunks of its own.
+            verdict.set.share(&self.current.set);
+        }
         self.merge_findings = std::mem::take(&mut merged.findings);
         self.remember(merged.memory, &verdict);
         let changed = if self.pin.is_some() {
@@ -369,21 +379,22 @@ impl Sync {
         if !self.current.loaded || self.store.unsaved() == Unsaved::Nothing {
             return;
         }
-        let asked = self.asked.coarse();
-        let facts = Facts {
+        let findings = self.findings.saved();
+        let facts = Beside {
             listings: self.readings.to_saved(),
-            memory: self.memory.clone(),
-            provenance: (*self.current.provenance).clone(),
-            waits: self.waits.clone(),
-            asked: asked.clone(),
+            memory: &self.memory,
+            provenance: &self.current.provenance,
+            waits: &self.waits,
+            asked: self.asked.times(),
+            coarse: Asked::coarse,
             pin: self.pin,
-            scope: self.scope.clone(),
-            findings: self.findings.saved(),
+            scope: self.scope.as_ref(),
+            findings: &findings,
         };
         let current = &self.current;
         let was_set = self.store.unsaved() == Unsaved::Set;
         if self.store.save(current.generation, current.created, &current.set, &facts, &self.metrics) {
-            self.asked.saved(asked, self.clock.steady());
+            self.asked.saved(self.clock.steady());
             self.facts_finding = None;
             if was_set {
                 // The newest on disk is whole again.

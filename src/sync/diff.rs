@@ -110,7 +110,10 @@ fn differences(served: &RecordSet, wanted: &RecordSet) -> Vec<(Side, Side)> {
             );
         }
     }
-    if served.aliases != wanted.aliases {
+    if served.aliases.is_sorted() && wanted.aliases.is_sorted() {
+        let differing = served.aliases.diff(&wanted.aliases);
+        found.extend(differing.map(|(was, is)| (was.map(of_alias), is.map(of_alias))));
+    } else if served.aliases != wanted.aliases {
         found.extend(served.aliases.iter().map(|alias| (Some(of_alias(alias)), None)));
         found.extend(wanted.aliases.iter().map(|alias| (None, Some(of_alias(alias)))));
     }

@@ -108,8 +108,8 @@ impl Sync {
         let (_, mut set) = persist::load_set(&directory, generation).map_err(|problem| chain(&problem))?;
         let facts = persist::load_facts(&directory, generation, &set).unwrap_or_default();
         // What is ours since then stays ours.
-        let own: BTreeSet<Name> = set.own.iter().chain(&self.current.set.own).cloned().collect();
-        set.own = own.into_iter().collect();
+        let own: BTreeSet<Name> = set.own.iter().chain(&*self.current.set.own).cloned().collect();
+        set.own = Arc::new(own.into_iter().collect());
         self.collect_asked();
         self.pin = Some(Pin { to: generation, at: self.clock.wall() });
         self.waits = Waits::default();

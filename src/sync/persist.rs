@@ -15,21 +15,22 @@
 //! enough to answer; facts that are missing or broken cost provenance and the
 //! last good listings of sources that fail, no answers.
 
+mod body;
 mod directory;
 mod history;
 mod pack;
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 pub use directory::StateDir;
 pub use history::{Generation, history};
+pub use pack::Beside;
 
 use super::guard::Waits;
 use super::memory::Memory;
@@ -244,14 +245,18 @@ fn load_file<T: DeserializeOwned>(
     magic: &str,
     generation: u64,
 ) -> Result<(Header, T), PersistError> {
-    let bytes = fs::read(path).map_err(PersistError::io("read", path))?;
+    let mut file = File::open(path).map_err(PersistError::io("read", path))?;
+    let size = file.metadata().map_err(PersistError::io("read", path))?.len();
     let corrupt = |reason: &str| PersistError::Corrupt { path: path.to_owned(), reason: reason.to_owned() };
-    let rest = bytes
+    let mut head = Vec::with_capacity(magic.len() + 2 + MAX_HEADER);
+    let most = head.capacity() as u64;
+    (&mut file).take(most).read_to_end(&mut head).map_err(PersistError::io("read", path))?;
+    let rest = head
         .strip_prefix(magic.as_bytes())
         .and_then(|rest| rest.strip_prefix(b"\n"))
         .ok_or_else(|| corrupt(&format!("it does not start with \"{magic}\"")))?;
     let end = rest.iter().take(MAX_HEADER).position(|byte| *byte == b'\n');
-    let (line, body) = end
+    let (line, start) = end
         .and_then(|end| Some((rest.get(..end)?, rest.get(end + 1..)?)))
         .ok_or_else(|| corrupt("its header is cut off"))?;
     let header: Header = serde_json::from_slice(line).map_err(|_| corrupt("its header is malformed"))?;
@@ -261,18 +266,17 @@ fn load_file<T: DeserializeOwned>(
     if header.generation != generation {
         return Err(corrupt("its name and its header tell different generations"));
     }
-    if header.length != body.len() as u64 {
-        return Err(corrupt(&format!("it has {} of {} bytes", body.len(), header.length)));
+    let length = size.saturating_sub((head.len() - start.len()) as u64);
+    if header.length != length {
+        return Err(corrupt(&format!("it has {length} of {} bytes", header.length)));
     }
-    if header.sha256 != digest(body) {
+    // Decoded while it is read, and believed only once the digest is known.
+    let read = body::read(start, file, length).map_err(PersistError::io("read", path))?;
+    if header.sha256 != hexadecimal(&read.sha256) {
         return Err(corrupt("its digest is wrong"));
     }
-    let content = postcard::from_bytes(body).map_err(|_| corrupt("its content cannot be decoded"))?;
+    let content = read.content.ok_or_else(|| corrupt("its content cannot be decoded"))?;
     Ok((header, content))
-}
-
-fn digest(bytes: &[u8]) -> String {
-    hexadecimal(&Sha256::digest(bytes))
 }
 
 fn hexadecimal(digest: &[u8]) -> String {

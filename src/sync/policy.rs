@@ -1,6 +1,6 @@
 //! What the configuration says about merging and answering.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -99,6 +99,19 @@ impl Policy {
         Config::admits(&self.allowed_prefixes, address)
     }
 
+    /// Whether every address from `least` to `greatest`, both of one kind, may
+    /// be served. False says nothing of any of them.
+    pub(super) fn allows_between(&self, least: IpAddr, greatest: IpAddr) -> bool {
+        // Those that stand for IPv4 addresses are judged as such.
+        let is_mapped = |address: IpAddr| address.to_canonical() != address;
+        let is_clear = match (least, greatest) {
+            (IpAddr::V6(least), IpAddr::V6(_)) => least > Ipv4Addr::BROADCAST.to_ipv6_mapped(),
+            _ => true,
+        };
+        let holds = |prefix: &IpNet| prefix.contains(&least) && prefix.contains(&greatest);
+        (is_clear || least == greatest && !is_mapped(least)) && self.allowed_prefixes.iter().any(holds)
+    }
+
     /// The place of a virtual network in the scope, smaller is better; `None`
     /// if it is not in scope. An unknown one is in scope only when all are.
     pub(super) fn vnet_place(&self, vnet: Option<&str>) -> Option<usize> {
@@ -160,5 +173,34 @@ pub fn answer_options(config: &Config) -> AnswerOptions {
         forward_own_missing: config.names.own_missing == OwnMissing::Forward,
         suffixes: config.names.suffixes.clone(),
         special: special::zones(&config.names.special),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn policy(prefixes: &[&str]) -> Policy {
+        let config = Config::parse("", "test.toml", Path::new("/")).expect("the defaults");
+        let allowed_prefixes = prefixes.iter().map(|prefix| prefix.parse().unwrap()).collect();
+        Policy { allowed_prefixes, ..Policy::new(&config) }
+    }
+
+    #[test]
+    fn what_is_allowed_as_a_whole_is_allowed_one_by_one() {
+        let policy = policy(&["10.0.0.0/8", "192.168.0.0/16", "fd00::/8", "::/16"]);
+        let between = |least: &str, greatest: &str| {
+            policy.allows_between(least.parse().unwrap(), greatest.parse().unwrap())
+        };
+        assert!(between("10.0.0.0", "10.255.255.255") && between("192.168.1.1", "192.168.1.1"));
+        assert!(!between("9.255.255.255", "10.0.0.1") && !between("10.0.0.1", "11.0.0.0"));
+        assert!(!between("10.0.0.1", "192.168.0.1"), "another lies between");
+        assert!(between("fd00::1", "fdff::1") && !between("fd00::1", "fe00::"));
+        // An IPv4 address in the clothes of IPv6 is judged as what it is.
+        assert!(!policy.allows("::ffff:8.8.8.8".parse().unwrap()));
+        assert!(!between("::1", "::1:0:0:0") && !between("::ffff:8.8.8.8", "::ffff:8.8.8.8"));
+        assert!(between("::1:0:0:0", "::2:0:0:0"));
     }
 }

@@ -137,8 +137,8 @@ impl Readings {
     }
 
     /// The same, to be saved.
-    pub(super) fn to_saved(&self) -> Vec<Listing> {
-        self.listings.values().flatten().cloned().collect()
+    pub(super) fn to_saved(&self) -> Vec<&Listing> {
+        self.listings.values().flatten().collect()
     }
 
     /// Takes the time of the last whole reading of sources that read in the

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use tracing::{info, warn};
 
-use super::persist::{self, Facts, PersistError, StateDir};
+use super::persist::{self, Beside, PersistError, StateDir};
 use crate::config::Server;
 use crate::events::outside;
 use crate::findings::{Code, Finding};
@@ -120,14 +120,14 @@ impl Store {
         generation: u64,
         created: u64,
         set: &RecordSet,
-        facts: &Facts,
+        facts: &Beside<'_>,
         metrics: &SyncMetrics,
     ) -> bool {
         let Some(directory) = &self.directory else { return false };
         let saved = match self.unsaved {
             Unsaved::Nothing => return false,
             Unsaved::Facts => directory.save_facts(generation, created, set, facts),
-            Unsaved::Set => directory.save(generation, created, set, facts),
+            Unsaved::Set => directory.save_beside(generation, created, set, facts),
         };
         match saved {
             Ok(()) => {

@@ -34,6 +34,11 @@ const POLL: Duration = Duration::from_secs(5);
 const POLL_WATCHED: Duration = Duration::from_secs(60);
 /// After a failure, or while a removal waits.
 const RETRY: Duration = Duration::from_secs(65);
+/// After a cycle it is looked so often, with this pause, whether readers have
+/// let go of what was superseded: they are woken for it.
+const LOOKS: u32 = 50;
+/// See [`LOOKS`].
+const LOOK_PAUSE: Duration = Duration::from_millis(20);
 /// Entries of one watched directory that a fingerprint looks at.
 const MAX_ENTRIES: usize = 100_000;
 
@@ -147,6 +152,8 @@ struct Loop {
     last_cycle: Instant,
     /// After that time from the last cycle on a removal may take effect.
     due: Option<Duration>,
+    /// Looks at what was superseded that are left.
+    looks: u32,
 }
 
 impl Loop {
@@ -162,6 +169,7 @@ impl Loop {
             prints: Vec::new(),
             last_cycle: Instant::now(),
             due: None,
+            looks: 0,
         }
     }
 
@@ -170,7 +178,11 @@ impl Loop {
         self.sync.start_sources(Arc::new(move || news.tell()));
         self.cycle(|sync| sync.cycle(Trigger::Routine));
         loop {
-            let wait = if self.watcher.is_some() { POLL_WATCHED } else { POLL };
+            let wait = match (self.looks, self.watcher.is_some()) {
+                (1.., _) => LOOK_PAUSE,
+                (0, true) => POLL_WATCHED,
+                (0, false) => POLL,
+            };
             match commands.recv_timeout(wait.min(self.until_due())) {
                 Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => {
                     self.sync.finish();
@@ -189,11 +201,24 @@ impl Loop {
                     self.settle();
                     self.look();
                 }
+                Err(RecvTimeoutError::Timeout) if self.looks > 0 && !self.until_due().is_zero() => {
+                    self.tidy_up();
+                }
                 Err(RecvTimeoutError::Timeout) => {
                     self.sync.look_around();
                     self.look();
                 }
             }
+        }
+    }
+
+    /// Frees what a cycle has left, and gives its memory back: a set of a
+    /// million names leaves a hundred MiB in thousands of pieces.
+    fn tidy_up(&mut self) {
+        self.looks -= 1;
+        if self.sync.let_go() || self.looks == 0 {
+            self.looks = 0;
+            crate::socket::give_back_memory();
         }
     }
 
@@ -275,6 +300,7 @@ impl Loop {
         self.prints = self.fingerprints();
         let report = work(&mut self.sync);
         self.last_cycle = Instant::now();
+        self.looks = LOOKS;
         self.due = self.sync.due_in();
         // Reading may have found more files (`$INCLUDE`), a reload other ones.
         let paths = self.paths();

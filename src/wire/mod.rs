@@ -4,6 +4,7 @@
 //! Pure functions over slices: no I/O, no clock, no tokio, no panics. Every
 //! length is checked, every loop is bounded by the message.
 
+pub mod body;
 pub mod edns;
 pub mod folded;
 pub mod header;
@@ -14,6 +15,7 @@ pub mod rdata;
 pub mod response;
 pub mod types;
 
+pub use body::Body;
 pub use edns::{Ede, Edns};
 pub use folded::FoldedName;
 pub use header::{Flags, HEADER_LEN, Opcode};

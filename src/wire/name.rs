@@ -280,9 +280,22 @@ impl<'de> Deserialize<'de> for Name {
             let text = String::deserialize(deserializer)?;
             text.parse().map_err(serde::de::Error::custom)
         } else {
-            let wire = <&[u8]>::deserialize(deserializer)?;
-            Self::from_wire(wire).map_err(serde::de::Error::custom)
+            deserializer.deserialize_byte_buf(Wire)
         }
+    }
+}
+
+struct Wire;
+
+impl serde::de::Visitor<'_> for Wire {
+    type Value = Name;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a name in wire form")
+    }
+
+    fn visit_bytes<E: serde::de::Error>(self, wire: &[u8]) -> Result<Name, E> {
+        Name::from_wire(wire).map_err(E::custom)
     }
 }
 
@@ -336,6 +349,10 @@ pub fn same(a: &[u8], b: &[u8]) -> bool {
     }
     let Some(last) = a.len().checked_sub(8) else { return same_short(a, b) };
     let word = |of: &[u8], at: usize| of.get(at..at + 8).and_then(<[u8]>::first_chunk::<8>).copied();
+    if last <= 8 {
+        // Most suffixes: two words without a loop.
+        return word(a, 0) == word(b, 0) && word(a, last) == word(b, last);
+    }
     let mut at = 0;
     while at < last {
         if word(a, at) != word(b, at) {

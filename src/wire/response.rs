@@ -1,5 +1,6 @@
 //! Writing a response over the query that it answers.
 
+use super::body::{Body, MAX_IN_PIECES, copy_ends};
 use super::edns::{Ede, Edns, OPT_LEN, OPTION_EDE};
 use super::header::{self, Counts, Flags, HEADER_LEN};
 use super::message::{Section, skip_record};
@@ -67,12 +68,12 @@ fn opt_record(edns: &Edns, closing: &Closing) -> [u8; OPT_LEN] {
 #[inline(always)]
 fn write_records(
     place: &mut [u8],
-    answers: &[u8],
+    answers: &Body<'_>,
     authority: Option<([u8; 2], &[u8])>,
     closing: &Closing,
 ) -> Option<()> {
     let (place, mut behind) = place.split_at_mut_checked(answers.len())?;
-    copy(place, answers);
+    answers.write(place)?;
     if let Some((owner, rest)) = authority {
         let (place, records) = behind.split_first_chunk_mut()?;
         *place = owner;
@@ -88,34 +89,6 @@ fn write_records(
         *behind.first_chunk_mut()? = opt_record(edns, closing);
     }
     Some(())
-}
-
-/// Copies `from` to `place`, which is as long. Few records are longer than
-/// four words of a vector: those are moved where they are, the last ones
-/// overlapping the first, without the call and the registers that it costs.
-#[expect(clippy::inline_always, reason = "there to save a call")]
-#[inline(always)]
-fn copy(place: &mut [u8], from: &[u8]) {
-    if place.len() != from.len() {
-        return;
-    }
-    match from.len() {
-        32..=64 => copy_ends::<32>(place, from),
-        16..32 => copy_ends::<16>(place, from),
-        _ => place.copy_from_slice(from),
-    }
-}
-
-/// Copies the first and the last `N` bytes.
-#[expect(clippy::inline_always, reason = "as for `copy`")]
-#[inline(always)]
-fn copy_ends<const N: usize>(place: &mut [u8], from: &[u8]) {
-    if let (Some(to), Some(first)) = (place.first_chunk_mut::<N>(), from.first_chunk::<N>()) {
-        *to = *first;
-    }
-    if let (Some(to), Some(last)) = (place.last_chunk_mut::<N>(), from.last_chunk::<N>()) {
-        *to = *last;
-    }
 }
 
 impl<'b> Response<'b> {
@@ -196,12 +169,12 @@ impl<'b> Response<'b> {
         &mut self,
         limit: usize,
         question_end: usize,
-        answers: (&[u8], u16),
+        answers: &Body<'_>,
         authority: Option<([u8; 2], &[u8])>,
         closing: &Closing,
     ) -> bool {
         let opt_len = if closing.edns.is_some() { OPT_LEN } else { 0 };
-        let answers_end = question_end + answers.0.len();
+        let answers_end = question_end + answers.len();
         let authority_end = answers_end + authority.map_or(0, |(owner, rest)| owner.len() + rest.len());
         let end = authority_end + opt_len;
         if end > limit || closing.ede.is_some() {
@@ -213,42 +186,43 @@ impl<'b> Response<'b> {
             return false;
         };
         let counts = 1 << 48
-            | u64::from(answers.1) << 32
+            | u64::from(answers.count) << 32
             | u64::from(authority.is_some()) << 16
             | u64::from(closing.edns.is_some());
         header::set_flags_and_counts(question, Flags(closing.flags()), counts);
         self.len = end;
         // The sum of the lengths is that of `behind`, so this stops nowhere.
-        let _: Option<()> = write_records(behind, answers.0, authority, closing);
+        let _: Option<()> = write_records(behind, answers, authority, closing);
         true
     }
 
-    /// Appends `count` ready records to `section`; `opt` tells whether space
-    /// for an OPT must stay free. What does not fit is left out, whole records
-    /// at a time, and TC is set.
+    /// Appends the ready records of `body` to `section`; `opt` tells whether
+    /// space for an OPT must stay free. What does not fit is left out, whole
+    /// records at a time, and TC is set.
     #[inline]
-    pub fn push(&mut self, records: &[u8], count: u16, section: Section, opt: bool) {
+    pub fn push(&mut self, body: &Body<'_>, section: Section, opt: bool) {
         let room = self.limit.saturating_sub(if opt { OPT_LEN } else { 0 });
-        let end = self.len + records.len();
+        let end = self.len + body.len();
         if end <= room && !self.truncated {
-            if let Some(place) = self.buf.get_mut(self.len..end) {
-                place.copy_from_slice(records);
+            if self.buf.get_mut(self.len..end).and_then(|place| body.write(place)).is_some() {
                 self.len = end;
-                self.count(section, count);
+                self.count(section, body.count);
             }
         } else {
-            self.push_partly(records, section, room);
+            self.push_partly(body, section, room);
         }
     }
 
     #[cold]
-    fn push_partly(&mut self, records: &[u8], section: Section, room: usize) {
+    fn push_partly(&mut self, body: &Body<'_>, section: Section, room: usize) {
         // Once a record was left out nothing later may follow it, and an
         // authority section that does not fit is left out without a word
         // only where the answer stands without it; ours never does.
         if self.truncated {
             return;
         }
+        let mut place = [0; MAX_IN_PIECES];
+        let records = body.joined(&mut place);
         let mut at = 0;
         while let Some(end) = skip_record(records, at) {
             let record = records.get(at..end).unwrap_or_default();
@@ -370,7 +344,8 @@ mod tests {
         let cases = (12..300).flat_map(|len| [12, 31, 87, 130].map(|rest| (len, rest)));
         for (len, rest) in cases {
             for (edns, authority) in [(None, false), (None, true), (Some(edns), false), (Some(edns), true)] {
-                let (answer, soa) = (record(len), record(rest));
+                let (record_bytes, soa) = (record(len), record(rest));
+                let answer = Body::whole(&record_bytes, 1);
                 let authority = authority.then_some(([soa[0], soa[1]], &soa[2..]));
                 let closing = Closing {
                     query_flags: Flags(0x0110),
@@ -384,14 +359,14 @@ mod tests {
                 let (mut whole, mut parts) = ([0xee; 600], [0xee; 600]);
                 let mut out = Response::new(&mut parts, 600);
                 out.begin(30);
-                out.push(&answer, 1, Section::Answer, edns.is_some());
+                out.push(&answer, Section::Answer, edns.is_some());
                 if let Some((owner, rest)) = authority {
                     out.push_record(&owner, rest, Section::Authority, edns.is_some());
                 }
                 let end = out.finish(&closing);
                 let mut out = Response::new(&mut whole, 600);
-                assert!(!out.write_whole(end - 1, 30, (&answer, 1), authority, &closing), "{len} and {rest}");
-                assert!(out.write_whole(end, 30, (&answer, 1), authority, &closing), "{len} and {rest}");
+                assert!(!out.write_whole(end - 1, 30, &answer, authority, &closing), "{len} and {rest}");
+                assert!(out.write_whole(end, 30, &answer, authority, &closing), "{len} and {rest}");
                 assert_eq!(out.len(), end);
                 assert_eq!(whole, parts, "{len} and {rest}, {edns:?}");
             }

@@ -1,5 +1,7 @@
 //! Record sets and queries written as text.
 
+use std::sync::Arc;
+
 use hubdns::answer::{Context, Outcome, Transport, answer};
 use hubdns::snapshot::Snapshot;
 use hubdns::snapshot::model::{
@@ -40,7 +42,7 @@ pub fn record_set(text: &str) -> RecordSet {
             ["alias", public, target] => {
                 set.aliases.push(Alias { public: name(public), target: name(target) });
             }
-            ["own", login] => set.own.push(name(login)),
+            ["own", login] => Arc::make_mut(&mut set.own).push(name(login)),
             ["view", view, clients] => set.views.push(ViewPrefixes {
                 name: (*view).to_owned(),
                 clients: clients.split(',').map(|prefix| prefix.parse().unwrap()).collect(),

@@ -5,6 +5,7 @@ mod model;
 mod properties;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use estate::{Bench, Cycle, Estate, GRACE, estate, name};
 use hubdns::sync::guard::{Hold, Key};
@@ -251,7 +252,7 @@ fn a_cname_and_other_data_never_meet() {
 fn what_is_ours_stays_ours() {
     let with_own = |words: &str, own: &[&str]| {
         let mut found = estate(words);
-        found.set.own = own.iter().map(|text| name(text)).collect();
+        found.set.own = Arc::new(own.iter().map(|text| name(text)).collect());
         found
     };
     let own = |bench: &mut Bench, read: Estate, cycle: &Cycle| -> Vec<String> {

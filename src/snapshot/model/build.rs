@@ -1,8 +1,10 @@
 //! How [`Rrsets`] are made: of RRsets in order, of lists, and of saved chunks.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 
+use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::chunk::{self, Chunk, Draft};
@@ -94,7 +96,7 @@ impl Builder {
         self.draft.push(key, ttl, rdatas, variants);
     }
 
-    fn end_chunk(&mut self) {
+    pub(super) fn end_chunk(&mut self) {
         let Some((bytes, traits)) = self.draft.finish() else { return };
         let first = chunk::first_owner(bytes);
         while self.known.pop_if(|known| first_owner(known) < first).is_some() {}
@@ -157,7 +159,7 @@ impl Extend<Rrset> for Rrsets {
 
 /// Whether `owner` opens a chunk, by a hash of its own: chunks are saved, so
 /// their ends must stay where they are when the table's hash changes.
-fn opens_chunk(owner: &[u8]) -> bool {
+pub(super) fn opens_chunk(owner: &[u8]) -> bool {
     const SEED: u64 = 0x6875_6264_6e73;
     const KEY: u64 = SEED.rotate_left(32) | 1;
     let hash = owner.chunks(8).fold(SEED, |state, bytes| {
@@ -201,6 +203,8 @@ impl Rrsets {
     pub(crate) fn from_parts(parts: &[Part], known: &Self) -> Option<Self> {
         let mut all = Self::default();
         for part in parts {
+            // Within a part they are in order: `known` is, and so was what was read.
+            let mut is_first = true;
             let chunks = match part {
                 Part::Known(first, count) => {
                     let first = *first as usize;
@@ -209,10 +213,11 @@ impl Rrsets {
                 Part::Own(own) => &own.chunks,
             };
             for chunk in chunks {
-                let last = all.chunks.last().and_then(|chunk| chunk.last_owner());
+                let last = all.chunks.last().filter(|_| is_first).and_then(|chunk| chunk.last_owner());
                 if last.is_some_and(|last| last >= first_owner(chunk)) {
                     return None;
                 }
+                is_first = false;
                 all.push_chunk(chunk);
             }
         }
@@ -241,19 +246,63 @@ impl Serialize for Rrsets {
 
 impl<'de> Deserialize<'de> for Rrsets {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(Chunks)
+    }
+}
+
+/// Takes chunks one by one: a million records never lie in memory twice.
+struct Chunks;
+
+impl<'de> Visitor<'de> for Chunks {
+    type Value = Rrsets;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("chunks of records")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut chunks: A) -> Result<Rrsets, A::Error> {
         let wrong = |text| serde::de::Error::custom(text);
         let mut builder = Builder::default();
-        let mut end: Option<Arc<Chunk>> = None;
-        for bytes in <Vec<&[u8]>>::deserialize(deserializer)? {
-            let chunk = Chunk::check(bytes.into()).ok_or_else(|| wrong("a chunk of records is malformed"))?;
-            let last = end.as_deref().and_then(Chunk::last_owner);
-            if chunk.traits.count == 0 || last.is_some_and(|last| last >= first_owner(&chunk)) {
+        // The chunk before, and where its last RRset lies.
+        let mut before: Option<(Arc<Chunk>, usize)> = None;
+        while let Some(Piece(bytes)) = chunks.next_element()? {
+            let checked = Chunk::check(bytes);
+            let (chunk, last) = checked.ok_or_else(|| wrong("a chunk of records is malformed"))?;
+            let is_behind = |(before, last): &(Arc<Chunk>, usize)| {
+                let last = before.bytes.get(*last..).unwrap_or_default();
+                chunk::first_owner(last) < first_owner(&chunk)
+            };
+            if !before.as_ref().is_none_or(is_behind) {
                 return Err(wrong("chunks of records are out of order"));
             }
             let chunk = Arc::new(chunk);
-            end = Some(Arc::clone(&chunk));
+            before = Some((Arc::clone(&chunk), last));
             builder.push_chunk(chunk);
         }
         Ok(builder.finish())
+    }
+}
+
+/// Bytes in memory of their own, just as many as there are.
+struct Piece(Box<[u8]>);
+
+impl<'de> Deserialize<'de> for Piece {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Whole;
+
+        impl Visitor<'_> for Whole {
+            type Value = Piece;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("bytes")
+            }
+
+            fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Piece, E> {
+                Ok(Piece(bytes.into()))
+            }
+        }
+
+        // Not borrowed: what is read from a file stays nowhere else.
+        deserializer.deserialize_byte_buf(Whole)
     }
 }

@@ -37,20 +37,36 @@ pub(super) struct Traits {
     pub(super) has_company: bool,
     /// Some RRset has variants.
     pub(super) is_varied: bool,
+    /// Some RRset ends a zone's own data, or may: NS and DNAME.
+    pub(super) has_cut: bool,
+    /// The least IPv4 address and the greatest, ...
+    pub(super) v4: (u32, u32),
+    /// ... and of IPv6; the wrong way round where there is none.
+    pub(super) v6: (u128, u128),
 }
 
 impl Traits {
-    pub(super) const NONE: Self =
-        Self { count: 0, least_ttl: u32::MAX, greatest_ttl: 0, has_company: false, is_varied: false };
+    pub(super) const NONE: Self = Self {
+        count: 0,
+        least_ttl: u32::MAX,
+        greatest_ttl: 0,
+        has_company: false,
+        is_varied: false,
+        has_cut: false,
+        v4: (u32::MAX, 0),
+        v6: (u128::MAX, 0),
+    };
 }
 
 impl Chunk {
-    /// Checks bytes from outside: whole, folded, sorted.
-    pub(super) fn check(bytes: Box<[u8]>) -> Option<Self> {
+    /// Checks bytes from outside: whole, folded, sorted. The chunk, and where
+    /// its last RRset lies; `None` also if there is no RRset at all.
+    pub(super) fn check(bytes: Box<[u8]>) -> Option<(Self, usize)> {
         let mut traits = Traits::NONE;
-        let mut at = 0;
+        let (mut at, mut start) = (0, 0);
         let mut last: Option<(&[u8], Rtype)> = None;
         while at < bytes.len() {
+            start = at;
             let rrset = read(&bytes, &mut at)?;
             let key = rrset.key();
             // Most owners differ from the one before; one that was checked is not again.
@@ -61,7 +77,7 @@ impl Chunk {
             traits.add(&rrset, last);
             last = Some(key);
         }
-        Some(Self { bytes, traits })
+        (traits.count > 0).then_some((Self { bytes, traits }, start))
     }
 
     pub(super) fn last_owner(&self) -> Option<&[u8]> {
@@ -73,6 +89,9 @@ impl Chunk {
 impl Traits {
     fn add(&mut self, rrset: &RrsetRef<'_>, last: Option<(&[u8], Rtype)>) {
         self.note(rrset.key(), rrset.ttl, rrset.is_varied(), last);
+        if is_address(rrset.rtype) {
+            rrset.rdatas.iter().for_each(|rdata| self.note_address(rdata));
+        }
     }
 
     fn note(&mut self, key: (&[u8], Rtype), ttl: u32, is_varied: bool, last: Option<(&[u8], Rtype)>) {
@@ -80,9 +99,24 @@ impl Traits {
         self.least_ttl = self.least_ttl.min(ttl);
         self.greatest_ttl = self.greatest_ttl.max(ttl);
         self.is_varied |= is_varied;
+        self.has_cut |= matches!(key.1, Rtype::NS | Rtype::DNAME);
         self.has_company |=
             last.is_some_and(|last| last.0 == key.0 && (last.1 == Rtype::CNAME || key.1 == Rtype::CNAME));
     }
+
+    fn note_address(&mut self, rdata: &[u8]) {
+        if let Ok(octets) = <[u8; 4]>::try_from(rdata) {
+            let address = u32::from_be_bytes(octets);
+            self.v4 = (self.v4.0.min(address), self.v4.1.max(address));
+        } else if let Ok(octets) = <[u8; 16]>::try_from(rdata) {
+            let address = u128::from_be_bytes(octets);
+            self.v6 = (self.v6.0.min(address), self.v6.1.max(address));
+        }
+    }
+}
+
+const fn is_address(rtype: Rtype) -> bool {
+    matches!(rtype, Rtype::A | Rtype::AAAA)
 }
 
 /// Reads the RRset at `at` and moves behind it; `None` at the end, and for
@@ -214,7 +248,6 @@ impl Draft {
     {
         let mut traits = self.traits.unwrap_or(Traits::NONE);
         traits.note(key, ttl, variants.len() > 0, self.last());
-        self.traits = Some(traits);
         let (owner, rtype) = key;
         self.last = rtype.0;
         self.starts.push(self.bytes.len() as u32);
@@ -232,7 +265,13 @@ impl Draft {
         if matches!(rtype, Rtype::CNAME | Rtype::PTR) && rdatas.len() == 1 && variants.len() == 0 {
             self.targets.push((self.starts.len() as u32 - 1, self.bytes.len() as u32));
         }
-        put_rdatas(&mut self.bytes, rdatas, flags & ONE != 0);
+        if is_address(rtype) {
+            let noted = rdatas.inspect(|rdata| traits.note_address(rdata));
+            put_rdatas(&mut self.bytes, noted, flags & ONE != 0);
+        } else {
+            put_rdatas(&mut self.bytes, rdatas, flags & ONE != 0);
+        }
+        self.traits = Some(traits);
         if variants.len() > 0 {
             self.bytes.push(variants.len() as u8);
             for (view, rdatas) in variants {
@@ -334,5 +373,38 @@ fn is_folded(wire: &[u8]) -> bool {
         labels += 1 + label.len();
     }
     // Lengths lie below the letters.
-    labels + 1 == wire.len() && wire.len() <= MAX_NAME_LEN && !wire.iter().any(u8::is_ascii_uppercase)
+    labels + 1 == wire.len() && wire.len() <= MAX_NAME_LEN && !has_uppercase(wire)
+}
+
+/// Whether there is an uppercase letter, eight bytes at once: a million names
+/// are checked before the first answer.
+fn has_uppercase(bytes: &[u8]) -> bool {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = EACH << 7;
+    let (words, rest) = bytes.as_chunks::<8>();
+    let is_in = |word: &[u8; 8]| {
+        let word = u64::from_le_bytes(*word);
+        // Within seven bits no sum reaches the next byte.
+        let low = word & !HIGH;
+        let from = low + EACH * u64::from(0x80 - b'A');
+        let above = low + EACH * u64::from(0x7f - b'Z');
+        from & !above & !word & HIGH != 0
+    };
+    words.iter().any(is_in) || rest.iter().any(u8::is_ascii_uppercase)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uppercase_is_seen_wherever_it_stands() {
+        for byte in 0..=u8::MAX {
+            for at in 0..11 {
+                let mut bytes = *b"az@[`{0-_/\x80";
+                bytes[at] = byte;
+                assert_eq!(has_uppercase(&bytes), byte.is_ascii_uppercase(), "{byte} at {at}");
+            }
+        }
+    }
 }

@@ -8,6 +8,7 @@
 use std::cmp::Ordering;
 use std::collections::HashSet;
 use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use super::Rrset;
@@ -81,13 +82,6 @@ impl Rrsets {
         before + chunk.take_while(|rrset| rrset.owner.as_wire() < owner).count()
     }
 
-    /// The smallest TTL and the greatest.
-    pub fn ttls(&self) -> (u32, u32) {
-        let traits = || self.chunks.iter().map(|chunk| chunk.traits);
-        let least = traits().map(|t| t.least_ttl).min().unwrap_or(0);
-        (least, traits().map(|t| t.greatest_ttl).max().unwrap_or(0))
-    }
-
     /// Whether some RRset has variants.
     pub fn is_varied(&self) -> bool {
         self.chunks.iter().any(|chunk| chunk.traits.is_varied)
@@ -103,6 +97,49 @@ impl Rrsets {
                 (before.rtype == Rtype::CNAME || rrset.rtype == Rtype::CNAME).then_some(rrset.owner)
             })
         })
+    }
+
+    /// The RRsets that end a zone's own data, or may: NS and DNAME.
+    pub fn cuts(&self) -> impl Iterator<Item = RrsetRef<'_>> {
+        let chunks = self.chunks.iter().filter(|chunk| chunk.traits.has_cut);
+        let rrsets = chunks.flat_map(|chunk| Iter { chunks: std::slice::from_ref(chunk), at: 0 });
+        rrsets.filter(|rrset| matches!(rrset.rtype, Rtype::NS | Rtype::DNAME))
+    }
+
+    /// The RRsets of address types, but for those in chunks whose addresses all
+    /// lie between two that are `within` together.
+    pub fn addresses_beyond(
+        &self,
+        within: impl Fn(IpAddr, IpAddr) -> bool,
+    ) -> impl Iterator<Item = RrsetRef<'_>> {
+        let is_within = move |chunk: &Chunk| {
+            let (v4, v6) = (chunk.traits.v4, chunk.traits.v6);
+            (v4.0 > v4.1 || within(Ipv4Addr::from(v4.0).into(), Ipv4Addr::from(v4.1).into()))
+                && (v6.0 > v6.1 || within(Ipv6Addr::from(v6.0).into(), Ipv6Addr::from(v6.1).into()))
+        };
+        let chunks = self.chunks.iter().filter(move |chunk| !is_within(chunk));
+        let rrsets = chunks.flat_map(|chunk| Iter { chunks: std::slice::from_ref(chunk), at: 0 });
+        rrsets.filter(|rrset| matches!(rrset.rtype, Rtype::A | Rtype::AAAA))
+    }
+
+    /// The same with each TTL as `bound` has it, which keeps their order.
+    /// Chunks in which that changes none are shared.
+    #[must_use]
+    pub fn bounded(&self, bound: impl Fn(u32) -> u32) -> Self {
+        let mut builder = Builder::default();
+        for chunk in &self.chunks {
+            let (least, greatest) = (chunk.traits.least_ttl, chunk.traits.greatest_ttl);
+            if (bound(least), bound(greatest)) == (least, greatest) {
+                builder.push_chunk(Arc::clone(chunk));
+                continue;
+            }
+            for mut rrset in (Iter { chunks: std::slice::from_ref(chunk), at: 0 }) {
+                rrset.ttl = bound(rrset.ttl);
+                builder.push(&rrset);
+            }
+            builder.end_chunk();
+        }
+        builder.finish()
     }
 
     /// What differs in `other`, in order: what it was and what it is.

@@ -11,12 +11,12 @@ type Model = BTreeMap<(Name, Rtype), Rrset>;
 /// RRsets of few owners and types, so that they meet.
 fn rrsets() -> impl Strategy<Value = Vec<Rrset>> {
     let rdatas = prop::collection::vec(0..400usize, 0..3);
-    let one = (0..1200u32, 0..4usize, 0..3u32, rdatas, prop::collection::vec(1..5u8, 0..2));
+    let one = (0..1200u32, 0..5usize, 0..3u32, rdatas, prop::collection::vec(1..5u8, 0..2));
     prop::collection::vec(one, 0..500).prop_map(|all| all.into_iter().map(rrset).collect())
 }
 
 fn rrset((owner, rtype, ttl, rdatas, views): (u32, usize, u32, Vec<usize>, Vec<u8>)) -> Rrset {
-    let types = [Rtype::A, Rtype::CNAME, Rtype::TXT, Rtype(300)];
+    let types = [Rtype::A, Rtype::CNAME, Rtype::TXT, Rtype(300), Rtype::NS];
     let data = |pick: &usize| -> Box<[u8]> {
         match types[rtype] {
             Rtype::CNAME => name(*pick as u32).as_wire().into(),
@@ -95,6 +95,55 @@ proptest! {
         prop_assert_eq!(list(&patched), expected.values().cloned().collect::<Vec<_>>());
         // Chunks end where they would, had it been made at once.
         prop_assert_eq!(patched.shared_bytes(&built(&expected).sharing(&patched)), patched.bytes());
+    }
+
+    #[test]
+    fn what_chunks_tell_is_so_of_their_rrsets(all in rrsets(), least in 0..4u32, greatest in 0..4u32) {
+        let set = Rrsets::from(all);
+        let bound = |ttl: u32| ttl.max(least << 20).min(greatest << 20);
+        let expected: Vec<_> = list(&set).into_iter().map(|rrset| Rrset { ttl: bound(rrset.ttl), ..rrset }).collect();
+        let bounded = set.bounded(bound);
+        prop_assert_eq!(list(&bounded), expected);
+        prop_assert_eq!(bounded.bounded(bound).shared_bytes(&bounded), bounded.bytes());
+        let is_cut = |rrset: &Rrset| rrset.rtype == Rtype::NS;
+        let cuts: Vec<_> = set.cuts().map(|rrset| rrset.to_rrset()).collect();
+        prop_assert_eq!(cuts, list(&set).into_iter().filter(is_cut).collect::<Vec<_>>());
+        let saved: Rrsets = postcard::from_bytes(&postcard::to_stdvec(&set).unwrap()).unwrap();
+        prop_assert_eq!(saved.bounded(bound).shared_bytes(&saved), set.bounded(bound).shared_bytes(&set));
+        prop_assert_eq!(saved.cuts().count(), set.cuts().count());
+    }
+
+    #[test]
+    fn addresses_beyond_are_all_that_are_not_within(
+        all in prop::collection::vec((0..90_000u32, any::<bool>(), 0..60_000u32), 0..1000), limit in 0..60_000u32,
+    ) {
+        let one = |(owner, is_v6, address): (u32, bool, u32)| {
+            let rdata: Box<[u8]> =
+                if is_v6 { u128::from(address).to_be_bytes().into() } else { address.to_be_bytes().into() };
+            let rtype = if is_v6 { Rtype::AAAA } else { Rtype::A };
+            Rrset { owner: name(owner), rtype, ttl: 1, rdatas: vec![rdata], variants: Vec::new() }
+        };
+        let set: Rrsets = all.into_iter().map(one).collect();
+        let number = |address: std::net::IpAddr| match address {
+            std::net::IpAddr::V4(address) => u128::from(u32::from(address)),
+            std::net::IpAddr::V6(address) => u128::from(address),
+        };
+        let is_beyond = |rrset: &Rrset| {
+            let last = rrset.rdatas[0].last_chunk().unwrap();
+            u32::from_be_bytes(*last) >= limit
+        };
+        let expected: Vec<_> = list(&set).into_iter().filter(is_beyond).collect();
+        let saved: Rrsets = postcard::from_bytes(&postcard::to_stdvec(&set).unwrap()).unwrap();
+        for set in [&set, &saved] {
+            let found = set.addresses_beyond(|least, greatest| {
+                assert!(least <= greatest);
+                number(greatest) < u128::from(limit)
+            });
+            let found: Vec<_> = found.map(|rrset| rrset.to_rrset()).filter(is_beyond).collect();
+            prop_assert_eq!(found, expected.clone());
+        }
+        prop_assert_eq!(set.addresses_beyond(|_, _| true).count(), 0);
+        prop_assert_eq!(set.addresses_beyond(|_, _| false).count(), set.len());
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Circumstances, Hold, Key, Rules};
 use crate::snapshot::model::RecordSet;
 use crate::sources::registry_name::RegistryName;
+use crate::wire::name::Labels;
 use crate::wire::{Name, Rtype};
 
 /// The removals that stay until an operator accepts them, with the reason;
@@ -65,8 +66,18 @@ fn emptied(published: &RecordSet, gone: &BTreeSet<&Key>, suffixes: &[Name]) -> B
         return BTreeSet::new();
     }
     let mut left = losing;
-    let rrsets = published.rrsets().map(|rrset| (rrset.owner.to_name(), rrset.rtype));
-    let aliases = published.aliases.iter().map(|alias| (alias.public.clone(), Rtype::CNAME));
+    // Every name of a registry begins as its login name does: of a million names
+    // all others are told by that, without being taken apart.
+    let labels: BTreeSet<Vec<u8>> = left
+        .iter()
+        .filter_map(|(login, _)| Labels::new(login.as_wire()).next())
+        .map(<[u8]>::to_vec)
+        .collect();
+    let may_be = |owner: &[u8]| Labels::new(owner).next().is_some_and(|label| labels.contains(label));
+    let rrsets = published.rrsets().filter(|rrset| may_be(rrset.owner.as_wire()));
+    let rrsets = rrsets.map(|rrset| (rrset.owner.to_name(), rrset.rtype));
+    let aliases = published.aliases.iter().filter(|alias| may_be(alias.public.as_wire()));
+    let aliases = aliases.map(|alias| (alias.public.clone(), Rtype::CNAME));
     for key in rrsets.chain(aliases) {
         if let Some(form) = form(&key.0).filter(|form| left.contains(form))
             && !gone.contains(&key)

@@ -1,6 +1,7 @@
 //! Puts what stays back into what was read.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
 
 use super::{Circumstances, Key};
 use crate::snapshot::model::{RecordSet, Rrset, Rrsets, Zone};
@@ -40,7 +41,7 @@ pub(super) fn put_back(
     let mut away: BTreeSet<Key> = BTreeSet::new();
     for (owner, types) in by_owner {
         let mut new: BTreeSet<Rtype> = proposed.rrsets_at(owner).map(|rrset| rrset.rtype).collect();
-        new.extend(proposed.aliases.iter().filter(|alias| alias.public == *owner).map(|_| Rtype::CNAME));
+        new.extend(proposed.alias(owner.as_wire()).map(|_| Rtype::CNAME));
         let key = |rtype: &Rtype| (owner.clone(), *rtype);
         let stays_as_cname = types.contains(&Rtype::CNAME);
         let others = || new.iter().filter(|rtype| !types.contains(rtype));
@@ -76,6 +77,9 @@ fn remove(set: &mut RecordSet, away: &BTreeSet<Key>, removed: &mut BTreeMap<Key,
             zone.rrsets = zone.rrsets.patched(&changes);
         }
     }
+    if !away.iter().any(|(owner, _)| set.alias(owner.as_wire()).is_some()) {
+        return;
+    }
     set.aliases.retain(|alias| {
         let key = (alias.public.clone(), Rtype::CNAME);
         let goes = away.contains(&key);
@@ -99,8 +103,8 @@ fn restore(published: &RecordSet, proposed: &mut RecordSet, keys: &BTreeSet<Key>
             zone_like(proposed, old).rrsets.extend(back);
         }
     }
-    let aliases = published.aliases.iter();
-    let kept = aliases.filter(|alias| keys.contains(&(alias.public.clone(), Rtype::CNAME)));
+    let cnames = keys.iter().filter(|(_, rtype)| *rtype == Rtype::CNAME);
+    let kept = cnames.filter_map(|(owner, _)| published.alias(owner.as_wire()));
     proposed.aliases.extend(kept.cloned());
 }
 
@@ -121,15 +125,16 @@ pub(super) fn zone_like<'a>(set: &'a mut RecordSet, old: &Zone) -> &'a mut Zone 
 /// What is ours stays ours, unless an operator says otherwise, here or in the
 /// configuration.
 pub(super) fn own(published: &RecordSet, proposed: &mut RecordSet, circumstances: &Circumstances<'_>) {
-    let stays = |name: &&Name| {
-        !circumstances.forgotten.contains(*name)
-            && RegistryName::from_public(name, circumstances.suffixes).is_some()
-            && !proposed.own.contains(name)
-    };
     // On a reload the configuration speaks; the merge remembers the rest.
-    if circumstances.reloaded || circumstances.rescoped {
+    if circumstances.reloaded || circumstances.rescoped || published.own == proposed.own {
         return;
     }
+    let read: HashSet<&Name> = proposed.own.iter().collect();
+    let stays = |name: &&Name| {
+        !read.contains(*name)
+            && !circumstances.forgotten.contains(*name)
+            && RegistryName::from_public(name, circumstances.suffixes).is_some()
+    };
     let missing: Vec<Name> = published.own.iter().filter(stays).cloned().collect();
     if missing.is_empty() {
         return;
@@ -146,8 +151,9 @@ pub(super) fn own(published: &RecordSet, proposed: &mut RecordSet, circumstances
     for zone in published.zones.iter().filter(denies) {
         zone_like(proposed, zone);
     }
-    proposed.own.extend(missing);
-    proposed.own.sort();
+    let own = Arc::make_mut(&mut proposed.own);
+    own.extend(missing);
+    own.sort();
 }
 
 pub(super) fn sort(set: &mut RecordSet) {

@@ -49,6 +49,5 @@ fn target_of<'a>(set: &'a RecordSet, key: &Key) -> Option<&'a crate::wire::Name>
     if key.1 != crate::wire::Rtype::CNAME {
         return None;
     }
-    let at = set.aliases.binary_search_by(|alias| alias.public.cmp(&key.0)).ok()?;
-    set.aliases.get(at).map(|alias| &alias.target)
+    set.aliases.get(key.0.as_wire()).map(|alias| &alias.target)
 }

@@ -66,8 +66,8 @@ pub fn merge(listings: &[&Listing], policy: &Policy, memory: &Memory, routes: &R
     provenance.sort();
     let set = RecordSet {
         zones: place(assembly.winners, &zones, (&estate, &rivals), policy, &own),
-        aliases: assembly.aliases,
-        own,
+        aliases: assembly.aliases.into(),
+        own: own.into(),
         views: policy.view_prefixes(),
     };
     findings.sort();

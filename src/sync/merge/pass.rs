@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use super::claims::Claim;
 use super::estate::{Estate, Seen};
-use crate::snapshot::model::{Builder, Rrset, Rrsets};
+use crate::snapshot::model::{Rrset, Rrsets};
 use crate::sources::facts::{Fact, RrsetFact, SourceKind, What};
 use crate::sources::records::RecordsFact;
 use crate::sources::registry_name::RegistryName;
@@ -63,9 +63,10 @@ fn meet(a: &Name, b: &Name) -> bool {
 /// Private-link names with an address that may not be served.
 fn refused(rrsets: &Rrsets, policy: &Policy) -> Vec<Name> {
     let is_bad = |data: &[u8]| super::select::rdata_address(data).is_some_and(|a| !policy.allows(a));
+    // Of a million addresses nearly all lie in chunks that are allowed as a whole.
     rrsets
-        .iter()
-        .filter(|rrset| matches!(rrset.rtype, Rtype::A | Rtype::AAAA) && rrset.rdatas.iter().any(is_bad))
+        .addresses_beyond(|least, greatest| policy.allows_between(least, greatest))
+        .filter(|rrset| rrset.rdatas.iter().any(is_bad))
         .map(|rrset| rrset.owner.to_name())
         .filter(|owner| policy.is_private_link(owner))
         .collect()
@@ -115,14 +116,5 @@ fn uncontested(rrsets: &Rrsets, rivals: &BTreeSet<Name>, policy: &Policy) -> Rrs
     let held = rivals.iter().flat_map(|owner| rrsets.at(owner.as_wire()));
     let changes: Vec<_> = held.map(|rrset| ((rrset.owner.to_name(), rrset.rtype), None)).collect();
     let rest = if changes.is_empty() { rrsets.clone() } else { rrsets.patched(&changes) };
-    let (least, greatest) = rest.ttls();
-    if rest.is_empty() || (policy.ttl(least), policy.ttl(greatest)) == (least, greatest) {
-        return rest;
-    }
-    let mut builder = Builder::default();
-    for mut rrset in &rest {
-        rrset.ttl = policy.ttl(rrset.ttl);
-        builder.push(&rrset);
-    }
-    builder.finish()
+    rest.bounded(|ttl| policy.ttl(ttl))
 }

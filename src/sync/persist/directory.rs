@@ -8,8 +8,8 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    FACTS_MAGIC, FORMAT, Facts, Header, PersistError, SET_MAGIC, TEMPORARY, facts_path, generations,
-    hexadecimal, pack::Packed, set_path,
+    Beside, FACTS_MAGIC, FORMAT, Facts, Header, PersistError, SET_MAGIC, TEMPORARY, facts_path, generations,
+    hexadecimal, pack::Packing, set_path,
 };
 use crate::snapshot::model::RecordSet;
 
@@ -89,6 +89,17 @@ impl StateDir {
         set: &RecordSet,
         facts: &Facts,
     ) -> Result<(), PersistError> {
+        self.save_beside(generation, created, set, &facts.into())
+    }
+
+    /// The same of facts where they are.
+    pub fn save_beside(
+        &self,
+        generation: u64,
+        created: u64,
+        set: &RecordSet,
+        facts: &Beside<'_>,
+    ) -> Result<(), PersistError> {
         // Facts first: a set that appears has its facts beside it.
         self.save_facts(generation, created, set, facts)?;
         self.save_file(&set_path(&self.path, generation), SET_MAGIC, generation, created, set)?;
@@ -102,9 +113,9 @@ impl StateDir {
         generation: u64,
         created: u64,
         set: &RecordSet,
-        facts: &Facts,
+        facts: &Beside<'_>,
     ) -> Result<(), PersistError> {
-        let packed = Packed::new(facts, set);
+        let packed = Packing::new(facts, set);
         self.save_file(&facts_path(&self.path, generation), FACTS_MAGIC, generation, created, &packed)
     }
 
