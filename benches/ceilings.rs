@@ -20,21 +20,16 @@ mod common;
 
 use std::collections::{BTreeMap, HashSet};
 use std::hint::black_box;
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use common::callgrind::{Call, calls, locking_instructions};
+use common::workers::{V4, V6, Workers};
 use common::{options, packet, questions, record_set, record_set_with_views};
-use hubdns::config::Config;
-use hubdns::forward::Settings;
-use hubdns::metrics::queries::QueryMetrics;
-use hubdns::resolve::Resolver;
-use hubdns::serve::access::{Policies, Policy};
-use hubdns::serve::udp::{Handler, Pending};
+use hubdns::serve::udp::Handler;
 use hubdns::snapshot::Snapshot;
-use hubdns::snapshot::publish::Publisher;
 use hubdns::socket::{BATCH_LEN, Batch, UdpSocket};
 use hubdns::wire::Query;
 
@@ -91,41 +86,53 @@ fn packets(mut run: impl FnMut(String, usize, &mut dyn FnMut(usize))) {
 }
 
 /// Batches through the packet worker's [`Handler`]: access, counters and
-/// histogram included, as between the two system calls.
+/// histogram included, as between the two system calls. From clients of either
+/// family, and while a second worker is at work.
 fn batches(mut run: impl FnMut(String, usize, &mut dyn FnMut(usize))) {
-    // A stand-in on loopback, which is never asked: nothing here is forwarded.
-    let text =
-        "[forward]\ndefault = \"none\"\n[[upstreams]]\nname = \"none\"\naddresses = [\"127.0.0.1:9\"]\n";
-    let config = Config::parse(text, "bench.toml", Path::new("/")).expect("a configuration");
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let publisher = Publisher::new(Snapshot::build(&record_set(SIZE), &options(), 1));
-    let settings = Settings::new(&config, Vec::new());
-    let resolver = Resolver::start(&settings, Arc::clone(&publisher), runtime.handle().clone());
-    let policies = Policies::new(Policy::new(&config.server));
-    let (metrics, mut locals) = QueryMetrics::new(1);
-    let (local, shared) = (locals.remove(0), metrics.shared());
-    let resolver = resolver.expect("a resolver");
-    let mut handler = Handler::new(resolver, &publisher, &policies, local, shared, Pending::default());
-    let socket = UdpSocket::bind("127.0.0.1:0".parse().expect("an address"), false).expect("a socket");
-    let socket = Arc::new(socket);
-    let peer: SocketAddr = "10.8.0.1:4000".parse().expect("an address");
-    let mut batch = Batch::new(BATCH_LEN);
-    for (kind, label) in [(0, "batch_hit"), (1, "batch_hit_edns"), (2, "batch_nodata")] {
-        run(label.to_owned(), BATCHES, &mut |_| {
-            for first in [true, false] {
-                batch.reset();
-                for registry in REGISTRIES {
-                    assert!(batch.place(&questions(registry)[kind].1, peer), "room for a message");
-                }
-                if first {
-                    handler.batch(1, &socket, &mut batch);
-                } else {
-                    whole_batch(&mut handler, &socket, &mut batch);
-                }
+    let mut workers = Workers::new(SIZE, 2);
+    let (mut handler, mut batch) = (workers.handler(), Batch::new(BATCH_LEN));
+    let (mut second, mut other) = (workers.handler(), Batch::new(BATCH_LEN));
+    let socket = Arc::clone(&workers.socket);
+    let mut all = |beside: &str, kinds: &[(usize, &str)], peers: &[(&str, &str)]| {
+        for (kind, label) in kinds {
+            for (family, peer) in peers {
+                let peer = peer.parse().expect("an address");
+                run(format!("batch_{label}{family}{beside}"), BATCHES, &mut |_| {
+                    for first in [true, false] {
+                        batch.reset();
+                        for registry in REGISTRIES {
+                            assert!(batch.place(&questions(registry)[*kind].1, peer), "room for a message");
+                        }
+                        if first {
+                            handler.batch(1, &socket, &mut batch);
+                        } else {
+                            whole_batch(&mut handler, &socket, &mut batch);
+                        }
+                    }
+                    assert_eq!(batch.queued(), BATCH_LEN, "replies");
+                });
             }
-            assert_eq!(batch.queued(), BATCH_LEN, "replies");
+        }
+    };
+    all("", &[(0, "hit"), (1, "hit_edns"), (2, "nodata")], &[("", V4), ("_v6", V6)]);
+    let is_busy = AtomicBool::new(true);
+    std::thread::scope(|scope| {
+        let socket = &workers.socket;
+        let (is_busy, peer) = (&is_busy, V4.parse().expect("an address"));
+        // Made beforehand: what it allocated would be told of the first.
+        let asked: Vec<_> = REGISTRIES.map(|registry| questions(registry)[0].1.clone()).collect();
+        scope.spawn(move || {
+            while is_busy.load(Ordering::Relaxed) {
+                other.reset();
+                for question in &asked {
+                    other.place(question, peer);
+                }
+                second.batch(1, socket, &mut other);
+            }
         });
-    }
+        all("_of_two", &[(0, "hit")], &[("", V4)]);
+        is_busy.store(false, Ordering::Relaxed);
+    });
 }
 
 /// Counts all cases that call `function`; by name, each call of each.

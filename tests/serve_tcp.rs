@@ -179,6 +179,38 @@ fn queries_in_flight_are_capped() {
 }
 
 #[test]
+fn what_comes_beyond_the_cap_waits_at_the_client() {
+    /// More than both ends' buffers take.
+    const MOST: usize = 64 << 20;
+    let upstream = upstream();
+    let server = serving(&upstream, |config| config.tcp.max_queries_per_connection = 1);
+    let mut stream = server.connect();
+    stream.set_write_timeout(Some(Duration::from_millis(200))).unwrap();
+    stream.write_all(&ask(1, "slow.example")).unwrap();
+    upstream.wait(|seen| seen.len() == 1);
+    let (queries, mut written) = (ask(2, HELD).repeat(10_000), 0);
+    while stream.write_all(&queries).is_ok() {
+        written += queries.len();
+        assert!(written < MOST, "all of it is read and kept");
+    }
+}
+
+#[test]
+fn a_connection_that_is_closed_for_an_error_is_read_for_a_while() {
+    let server = Serving::on("127.0.0.1:0");
+    let is_read = || {
+        let mut stream = server.connect();
+        stream.write_all(&[ask(1, HELD), vec![0, 0]].concat()).unwrap();
+        assert_eq!(next_id(&mut stream), 1);
+        assert_eq!(stream.read(&mut [0; 1]).unwrap(), 0, "no more answers");
+        // A reset would come back for the first of these, and the next would fail.
+        (0..3).all(|_| stream.write_all(&ask(2, HELD)).is_ok())
+    };
+    // The while may be over before this thread has its turn, but not every time.
+    assert!((0..20).any(|_| is_read()), "what the client still sends is answered by resets");
+}
+
+#[test]
 fn connections_are_capped_in_all_and_per_client() {
     for (total, per_client) in [(2, 100), (100, 2)] {
         let server = serving(&upstream(), |config| {
@@ -247,6 +279,8 @@ fn a_connection_with_a_query_in_flight_is_not_idle() {
     // Those were opened later and end one after the other: more than the idle timeout has passed.
     assert_closed(&mut server.connect());
     assert_closed(&mut server.connect());
+    waiting.write_all(&ask(2, HELD)).unwrap();
+    assert_eq!(next_id(&mut waiting), 2, "it may ask on");
     upstream.release();
     assert_eq!(next_id(&mut waiting), 1);
     assert_closed(&mut waiting);

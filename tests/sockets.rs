@@ -16,6 +16,9 @@ use daemon::Daemon;
 use hubdns::config::Steering;
 use hubdns::metrics::Exporter;
 use hubdns::serve::Server;
+use hubdns::serve::access::Policies;
+use hubdns::serve::udp::Handler;
+use hubdns::snapshot::Snapshot;
 use hubdns::socket::{Batch, Buffers, UdpSocket, allowed_cores, pin};
 use hubdns::wire::Rtype;
 
@@ -165,6 +168,14 @@ fn steering_without_a_core_for_each_worker_is_refused() {
     config.worker.steering = Steering::Cpu;
     let error = Server::bind(&config).unwrap_err().to_string();
     assert!(error.starts_with("worker.steering = \"cpu\" is not possible: "), "{error}");
+}
+
+#[test]
+fn what_packet_workers_write_or_all_read_lies_in_lines_of_its_own() {
+    // Written for every message or batch by one of them.
+    assert_eq!((align_of::<Handler>(), align_of::<Batch>()), (128, 128));
+    // Read by all, and counted by whoever takes a share: those counts lie in front.
+    assert_eq!([align_of::<Snapshot>(), align_of::<Policies>(), align_of::<UdpSocket>()], [128; 3]);
 }
 
 #[test]

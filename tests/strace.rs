@@ -13,11 +13,11 @@ use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::process::{Child, Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use common::estate::query;
 use common::load::bound_client;
-use common::serving::closed;
+use common::serving::{closed, has_ipv6};
 use daemon::{Daemon, PATIENCE};
 use hubdns::socket::BATCH_LEN;
 use hubdns::wire::Rtype;
@@ -28,12 +28,14 @@ const BATCHES: usize = 4;
 /// Connections that wait when the daemon comes back.
 const CONNECTIONS: usize = 100;
 
-/// A daemon that answers `localhost` and would forward to nobody.
-fn start() -> Daemon {
+/// A daemon on `listen` that answers `localhost` and would forward to nobody.
+fn start(listen: &str) -> Daemon {
     let upstream = closed();
-    Daemon::start(&format!(
-        "[[upstreams]]\nname = \"none\"\naddresses = [\"{upstream}\"]\n[forward]\ndefault = \"none\"\n"
-    ))
+    let toml = format!(
+        "[[upstreams]]\nname = \"none\"\naddresses = [\"{upstream}\"]\n[forward]\ndefault = \"none\"\n\
+         [tcp]\nidle_timeout_seconds = 300\n"
+    );
+    Daemon::start_in(tempfile::tempdir().unwrap(), &toml, &[("HUBDNS_LISTEN", listen)])
 }
 
 fn localhost() -> Vec<u8> {
@@ -61,7 +63,15 @@ fn while_stopped(daemon: &Daemon, work: impl FnOnce()) {
 
 #[test]
 fn a_packet_costs_its_share_of_two_full_batches_and_no_call_more() {
-    let daemon = start();
+    for listen in ["127.0.0.1:0", "[::1]:0"] {
+        if listen.starts_with("127") || has_ipv6() {
+            a_packet_costs_its_share_on(listen);
+        }
+    }
+}
+
+fn a_packet_costs_its_share_on(listen: &str) {
+    let daemon = start(listen);
     let client = bound_client(daemon.dns);
     let packets = BATCHES * BATCH_LEN;
     let message = localhost();
@@ -83,7 +93,7 @@ fn a_packet_costs_its_share_of_two_full_batches_and_no_call_more() {
     let count = |name: &str| *calls.get(name).unwrap_or(&0);
     let waits = count("epoll_wait") + count("epoll_pwait");
     let (received, sent) = (count("recvmmsg"), count("sendmmsg"));
-    println!("{} packets: {calls:?}", ROUNDS * packets);
+    println!("{listen}, {} packets: {calls:?}", ROUNDS * packets);
     assert_eq!(sent, ROUNDS * BATCHES, "one call for each full batch: {calls:?}");
     // One more look, that finds nothing, before each wait.
     assert!((ROUNDS * BATCHES..=ROUNDS * (BATCHES + 1) + 1).contains(&received), "{calls:?}");
@@ -96,7 +106,7 @@ fn a_packet_costs_its_share_of_two_full_batches_and_no_call_more() {
 
 #[test]
 fn a_connection_of_one_query_costs_accept_read_write_read_and_close() {
-    let daemon = start();
+    let daemon = start("127.0.0.1:0");
     let message = localhost();
     let framed = [&(message.len() as u16).to_be_bytes()[..], &message].concat();
     let Some(calls) = traced(&daemon, "tcp-0", || {
@@ -147,6 +157,40 @@ fn a_connection_of_one_query_costs_accept_read_write_read_and_close() {
         "epoll_pwait",
     ];
     assert!(calls.values().sum::<usize>() - count(&known) <= few, "{calls:?}");
+}
+
+#[test]
+fn idle_tcp_threads_make_no_system_calls() {
+    let daemon = start("127.0.0.1:0");
+    let message = localhost();
+    let framed = [&(message.len() as u16).to_be_bytes()[..], &message].concat();
+    let mut open = TcpStream::connect(daemon.dns).unwrap();
+    open.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut exchange = || {
+        open.write_all(&framed).unwrap();
+        let mut len = [0; 2];
+        open.read_exact(&mut len).unwrap();
+        open.read_exact(&mut vec![0; usize::from(u16::from_be_bytes(len))]).unwrap();
+    };
+    // One that has ended, and one that stays and is silent.
+    daemon.ask_tcp("localhost", Rtype::A);
+    exchange();
+    // Several times, since there is no telling when the last call of the work before is made.
+    let mut seen = Vec::new();
+    while seen.len() < 5 {
+        // Longer than a tick of its timeouts: only time can show that nothing happens.
+        let Some(calls) = traced(&daemon, "tcp-0", || std::thread::sleep(Duration::from_millis(700))) else {
+            return;
+        };
+        let all = calls.values().sum::<usize>();
+        seen.push(calls);
+        // The wait that the tracer interrupts, as it comes and as it goes.
+        if all <= 2 {
+            exchange();
+            return;
+        }
+    }
+    panic!("an idle thread calls the kernel: {seen:?}");
 }
 
 /// The system calls of the daemon's thread of that name while `work` is done,

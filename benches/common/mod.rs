@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each bench uses its own part")]
 
 pub mod callgrind;
+pub mod workers;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;

@@ -60,7 +60,8 @@ table! {
         /// address of the host; name addresses one by one where another resolver holds port 53 on
         /// loopback (`systemd-resolved` does).
         listen: Vec<SocketAddr> = ["0.0.0.0:53", "[::]:53"];
-        /// Packet workers, each a thread pinned to a core; 0 starts one per core.
+        /// Packet workers, each a thread pinned to a core, and as many threads for TCP; 0 starts
+        /// one per core.
         workers: usize = 0, in 0..=1024;
         /// Prefixes that may ask. The default admits loopback and the private ranges of RFC 1918,
         /// RFC 4193 and RFC 4291 (link-local), nobody else.
@@ -113,7 +114,8 @@ table! {
         max_connections_per_client: usize = 256, in 1..=1_000_000;
         /// Queries in flight per connection; further ones are read when these are answered.
         max_queries_per_connection: usize = 64, in 1..=65_535;
-        /// A connection without traffic is closed after this, in seconds.
+        /// A connection without traffic is closed after this, in seconds. One that has brought
+        /// nothing yet stays with the kernel for a second first, and counts only then.
         idle_timeout_seconds: u32 = 10, in 1..=3600;
         /// Every connection is closed after this, once idle, in seconds.
         total_timeout_seconds: u32 = 600, in 1..=86_400;

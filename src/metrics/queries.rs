@@ -458,6 +458,12 @@ mod tests {
     }
 
     #[test]
+    fn sets_share_no_cache_line_with_anything() {
+        // Nor with the pair of it, which is fetched along; the counts of references are in front.
+        assert_eq!((align_of::<Set>(), size_of::<Set>() % 128), (128, 0));
+    }
+
+    #[test]
     fn durations_fall_into_their_buckets() {
         let (metrics, locals) = QueryMetrics::new(1);
         for nanos in [1, 1_000, 1_001, 20_000_000] {

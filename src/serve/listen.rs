@@ -81,6 +81,7 @@ fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::socket::deferral;
 
     #[test]
     fn what_is_accepted_does_not_hold_answers_back() {
@@ -89,5 +90,16 @@ mod tests {
         let _client = std::net::TcpStream::connect(bound.address).unwrap();
         let (accepted, _) = bound.tcp.accept().unwrap();
         assert!(accepted.nodelay().unwrap(), "inherited from the listener");
+    }
+
+    #[test]
+    fn connections_come_with_their_query() {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let Ok(bound) = bind(address.parse().unwrap(), 1, Buffers::USUAL) else {
+                eprintln!("SKIPPED: no {address}");
+                continue;
+            };
+            assert_eq!(deferral(&bound.tcp).unwrap(), SILENCE, "{address}");
+        }
     }
 }

@@ -95,7 +95,8 @@ impl Limits {
     }
 }
 
-/// A thread that serves connections, before it runs.
+/// A thread that serves connections, before it runs. On cache lines of its own.
+#[repr(align(128))]
 pub(super) struct TcpWorker {
     common: Common,
     listeners: Vec<Listener>,
@@ -114,7 +115,9 @@ pub(super) struct TcpWorker {
     due: Vec<u32>,
 }
 
+/// On cache lines of its own, as threads made one after the other write theirs.
 #[derive(Debug)]
+#[repr(align(128))]
 struct Listener {
     socket: Arc<TcpListener>,
     /// Connections to accept in one go. One where few come: looking for a second
@@ -173,14 +176,21 @@ impl TcpWorker {
 
     /// Serves until told to stop.
     pub(super) fn run(mut self) {
-        // No message should panic. If one does, its connection ends, and no other.
-        while catch_unwind(AssertUnwindSafe(|| self.serve())).is_err() {
+        while !self.survives(Self::serve) {}
+    }
+
+    /// Does `work`; whether to its end. No message should panic. If one does, its
+    /// connection ends, and no other.
+    fn survives(&mut self, work: impl FnOnce(&mut Self)) -> bool {
+        let done = catch_unwind(AssertUnwindSafe(|| work(self))).is_ok();
+        if !done {
             self.common.counters.panicked();
             self.common.output.take();
             if let Some(token) = self.current.take() {
                 self.remove(token, Ended::Error);
             }
         }
+        done
     }
 
     fn serve(&mut self) {
@@ -404,3 +414,6 @@ impl TcpWorker {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -60,8 +60,9 @@ impl Pulse {
     }
 }
 
-/// Tells workers to end.
+/// Tells workers to end. All look at every pass: nothing that is written lies beside it.
 #[derive(Debug)]
+#[repr(align(128))]
 pub(super) struct Stop {
     asked: AtomicBool,
     waker: Waker,
@@ -100,7 +101,9 @@ pub(super) struct Worker {
     pulse: Arc<Pulse>,
 }
 
+/// On cache lines of its own, as it is written at every pass.
 #[derive(Debug)]
+#[repr(align(128))]
 struct Listener {
     socket: Arc<UdpSocket>,
     /// Whether it had something when last looked at.
@@ -261,4 +264,18 @@ fn receive_failed(handler: &Handler, fault: Fault) -> usize {
         std::thread::sleep(ERROR_PAUSE);
     }
     MORE_EXPECTED
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_workers_write_lies_in_lines_of_their_own() {
+        // Made one after the other by one thread, in whatever memory lies next to each other.
+        let alignments = [align_of::<Worker>(), align_of::<Listener>(), align_of::<Pulse>()];
+        assert_eq!(alignments, [128; 3]);
+        // What all of them read at every pass.
+        assert_eq!((align_of::<Stop>(), align_of::<UdpSocket>()), (128, 128));
+    }
 }

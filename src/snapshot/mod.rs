@@ -49,8 +49,10 @@ use crate::wire::{FoldedName, Name};
 /// Numbers the snapshots of this process.
 static INSTANCES: AtomicU64 = AtomicU64::new(1);
 
-/// A compiled record set.
+/// A compiled record set. Who takes or lets go of a share of it writes the counts
+/// in front of it, which lie in other cache lines than what every packet reads.
 #[derive(Debug)]
+#[repr(align(128))]
 pub struct Snapshot {
     generation: u64,
     instance: u64,

@@ -107,7 +107,7 @@ impl Table {
     ) -> Option<Parts<'_>> {
         let shard = self.shards.get(shard_of(hash, self.shards.len()))?;
         let Found { entry, slot } = shard.find_on(name, hash, slot, &self.shapes)?;
-        if MARKS {
+        if MARKS && !shard.is_asked(slot) {
             shard.mark(slot, entry.flags(), asked);
         }
         Some(entry.parts())

@@ -32,25 +32,29 @@ pub const BUFFER_BYTES: usize = 4096;
 /// How long a full send buffer is waited for, once per batch, in milliseconds.
 const FULL_WAIT_MS: c_int = 5;
 
-/// One message's memory. The address and the control space lie before the
-/// buffer, so that a slot is 66 cache lines long and the first lines of the
-/// slots spread over the sets of the first-level cache; at exactly 4096 bytes
-/// all of them would fall into the same set.
+/// One message's memory. What leads to the buffer lies before it, so that a
+/// slot is 66 cache lines long and the first lines of the slots spread over the
+/// sets of the first-level cache; at exactly 4096 bytes all of them would fall
+/// into the same set. A message without control data touches the first line and
+/// those of its bytes, which begin with one.
 #[repr(C, align(64))]
 #[derive(Clone)]
 struct Slot {
     peer: RawAddr,
+    /// Written once.
+    receive_iovec: IoVec,
+    /// Its length is that of the reply.
+    send_iovec: IoVec,
     control: Control,
     buffer: [u8; BUFFER_BYTES],
 }
 
-/// Buffers for a batch of datagrams.
+/// Buffers for a batch of datagrams. All that is written for a message lies in
+/// cache lines of this batch alone, so that workers do not take them from each other.
 #[derive(Debug)]
+#[repr(align(128))]
 pub struct Batch {
     slots: Pinned<Slot>,
-    /// Written once; held since `receive` points into it.
-    _receive_iovecs: Pinned<IoVec>,
-    send_iovecs: Pinned<IoVec>,
     receive: Box<[MMsgHdr]>,
     send: Box<[MMsgHdr]>,
     received: usize,
@@ -86,6 +90,12 @@ impl Sender<'_> {
         self.address.v4_bits()
     }
 
+    /// An IPv6 address as a number.
+    #[inline]
+    pub fn v6_bits(self) -> Option<u128> {
+        self.address.v6_bits()
+    }
+
     /// The address without its port; `None` as [`Self::peer`].
     pub fn ip(self) -> Option<IpAddr> {
         self.address.ip()
@@ -109,26 +119,35 @@ impl Sender<'_> {
     }
 }
 
+// SAFETY: the pointers lead to memory that the batch alone owns; whichever thread
+// holds it may use them.
+unsafe impl Send for Batch {}
+
 impl Batch {
     /// A batch of `len` messages (at least one).
     pub fn new(len: usize) -> Self {
         let len = len.max(1);
-        let slot = Slot { peer: RawAddr::empty(), control: Control::empty(), buffer: [0; BUFFER_BYTES] };
-        let slots = Pinned::new(&slot, len);
         let empty = IoVec { base: ptr::null_mut(), len: 0 };
-        let (receive_iovecs, send_iovecs) = (Pinned::new(&empty, len), Pinned::new(&empty, len));
+        let slot = Slot {
+            peer: RawAddr::empty(),
+            receive_iovec: empty,
+            send_iovec: empty,
+            control: Control::empty(),
+            buffer: [0; BUFFER_BYTES],
+        };
+        let slots = Pinned::new(&slot, len);
         let receive = (0..len).map(|at| {
             let slot = slots.at(at);
-            let iov = receive_iovecs.at(at);
-            // SAFETY: both pointers are in bounds of live allocations and nothing
-            // else refers to them; no reference is made to the fields.
+            // SAFETY: the pointer is in bounds of a live allocation and nothing
+            // else refers to it; no reference is made to the fields.
             let header = unsafe {
-                (*iov).base = (&raw mut (*slot).buffer).cast();
-                (*iov).len = BUFFER_BYTES;
+                let base = (&raw mut (*slot).buffer).cast();
+                (*slot).receive_iovec = IoVec { base, len: BUFFER_BYTES };
+                (*slot).send_iovec.base = base;
                 MsgHdr {
                     name: (&raw mut (*slot).peer).cast(),
                     name_len: RawAddr::LEN,
-                    iov,
+                    iov: &raw mut (*slot).receive_iovec,
                     iov_len: 1,
                     control: (&raw mut (*slot).control).cast(),
                     control_len: Control::LEN,
@@ -140,13 +159,10 @@ impl Batch {
         let receive: Box<[_]> = receive.collect();
         // A reply leaves from the buffer of its query: only the length is still to be told.
         let mut send = receive.clone();
-        for (at, message) in send.iter_mut().enumerate() {
-            let iov = send_iovecs.at(at);
-            // SAFETY: as above.
-            unsafe { (*iov).base = (&raw mut (*slots.at(at)).buffer).cast() };
-            (message.header.iov, message.header.control_len) = (iov, 0);
+        for message in &mut send {
+            message.header.control_len = 0;
         }
-        Self { slots, _receive_iovecs: receive_iovecs, send_iovecs, receive, send, received: 0, queued: 0 }
+        Self { slots, receive, send, received: 0, queued: 0 }
     }
 
     /// Messages received by the last call.
@@ -261,14 +277,14 @@ impl Batch {
     #[inline]
     pub fn reply(&mut self, index: usize, len: usize) {
         let Some(MMsgHdr { header: received, .. }) = self.receive.get(index) else { return };
-        let (Some(iovec), Some(send)) = (self.send_iovecs.get(index), self.send.get_mut(self.queued)) else {
+        let (Some(slot), Some(send)) = (self.slots.get(index), self.send.get_mut(self.queued)) else {
             return;
         };
         if index >= self.received {
             return;
         }
-        iovec.len = len.min(BUFFER_BYTES);
-        send.header.iov = iovec;
+        slot.send_iovec.len = len.min(BUFFER_BYTES);
+        send.header.iov = &raw mut slot.send_iovec;
         (send.header.name, send.header.name_len) = (received.name, received.name_len);
         send.header.control_len = 0;
         if received.control_len != 0 {
@@ -396,5 +412,39 @@ impl<T> Drop for Pinned<T> {
 impl<T> std::fmt::Debug for Pinned<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Pinned({})", self.len)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ops::Range;
+
+    use super::*;
+
+    /// The memory that a batch writes and the kernel writes for it.
+    fn memory(batch: &Batch) -> Vec<Range<usize>> {
+        let extent = |start: usize, len: usize| start..start + len;
+        vec![
+            extent((&raw const *batch).addr(), size_of::<Batch>()),
+            extent(batch.slots.first.as_ptr().addr(), batch.slots.len * size_of::<Slot>()),
+            extent(batch.receive.as_ptr().addr(), size_of_val(&*batch.receive)),
+            extent(batch.send.as_ptr().addr(), size_of_val(&*batch.send)),
+        ]
+    }
+
+    #[test]
+    fn a_batch_has_its_cache_lines_to_itself() {
+        let lens = [1, 2, 32];
+        let batches: Vec<Batch> = lens.into_iter().map(Batch::new).collect();
+        for extent in batches.iter().flat_map(memory) {
+            assert_eq!((extent.start % 64, extent.len() % 64), (0, 0), "{extent:?}");
+        }
+    }
+
+    #[test]
+    fn a_message_begins_with_a_line() {
+        assert_eq!(std::mem::offset_of!(Slot, buffer) % 64, 0);
+        assert!(std::mem::offset_of!(Slot, send_iovec) + size_of::<IoVec>() <= 64, "with its address");
+        assert_ne!(size_of::<Slot>() % 4096, 0, "slots spread over the sets of the cache");
     }
 }

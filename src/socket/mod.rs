@@ -29,6 +29,6 @@ pub use memory::give_back_memory;
 pub use poll::{Event, Interest, Poller, Waker};
 pub use raw::Source;
 pub use steering::steer_by_core;
-pub use tcp::{accept, defer_accept};
+pub use tcp::{accept, defer_accept, deferral};
 pub use thread::{allowed_cores, lower_priority, pin};
 pub use udp::{Buffers, UdpSocket};

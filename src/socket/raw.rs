@@ -20,8 +20,10 @@ pub(super) struct MsgHdr {
     pub(super) flags: u32,
 }
 
-/// `struct mmsghdr` of the kernel.
+/// `struct mmsghdr` of the kernel. Where pointers have 64 bits it is as long as a
+/// cache line, and lies in one: no header shares its line with another thread's memory.
 #[repr(C)]
+#[cfg_attr(target_pointer_width = "64", repr(align(64)))]
 #[derive(Clone, Copy, Debug)]
 pub(super) struct MMsgHdr {
     pub(super) header: MsgHdr,
@@ -86,6 +88,14 @@ impl RawAddr {
     pub(super) fn v4_bits(&self) -> Option<u32> {
         let [f0, f1, _, _, a, b, c, d, ..] = self.0;
         (u16::from_ne_bytes([f0, f1]) == AF_INET).then_some(u32::from_be_bytes([a, b, c, d]))
+    }
+
+    /// An IPv6 address as a number.
+    #[inline]
+    pub(super) fn v6_bits(&self) -> Option<u128> {
+        let [f0, f1, _, _, rest @ ..] = &self.0;
+        let octets = rest.get(4..)?.first_chunk::<16>()?;
+        (u16::from_ne_bytes([*f0, *f1]) == AF_INET6).then(|| u128::from_be_bytes(*octets))
     }
 
     /// The address without its port; `None` as [`Self::decode`].
@@ -222,11 +232,15 @@ mod tests {
             let address: SocketAddr = text.parse().unwrap();
             let raw = RawAddr::encode(address).0;
             assert_eq!(raw.decode(), Some(address));
-            let bits = if let IpAddr::V4(v4) = address.ip() { Some(v4.to_bits()) } else { None };
-            assert_eq!(raw.v4_bits(), bits);
+            let bits = match address.ip() {
+                IpAddr::V4(v4) => (Some(v4.to_bits()), None),
+                IpAddr::V6(v6) => (None, Some(v6.to_bits())),
+            };
+            assert_eq!((raw.v4_bits(), raw.v6_bits()), bits);
             assert_eq!((raw.ip(), raw.is_port_zero()), (Some(address.ip()), false));
         }
         assert_eq!((RawAddr::empty().decode(), RawAddr::empty().ip()), (None, None));
+        assert_eq!((RawAddr::empty().v4_bits(), RawAddr::empty().v6_bits()), (None, None));
         assert!(RawAddr::encode("192.0.2.7:0".parse().unwrap()).0.is_port_zero());
     }
 

@@ -42,6 +42,28 @@ pub fn defer_accept(listener: &TcpListener, most: Duration) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// How long the kernel keeps connections from `listener` that bring nothing; none if
+/// they come at once.
+pub fn deferral(listener: &TcpListener) -> io::Result<Duration> {
+    let mut seconds: c_int = 0;
+    let mut len = size_of::<c_int>() as libc::socklen_t;
+    // SAFETY: the pointer leads to `len` writable bytes; the kernel writes at most that many.
+    let result = unsafe {
+        libc::getsockopt(
+            listener.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_DEFER_ACCEPT,
+            (&raw mut seconds).cast(),
+            &raw mut len,
+        )
+    };
+    if result == 0 {
+        Ok(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::{ErrorKind, Read, Write};

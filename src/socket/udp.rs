@@ -22,8 +22,10 @@ pub struct Buffers {
     pub send: usize,
 }
 
-/// A bound, non-blocking UDP socket.
+/// A bound, non-blocking UDP socket. Who answers later holds it too: the count of
+/// those is in front of it, and not in the line that its worker reads for every batch.
 #[derive(Debug)]
+#[repr(align(128))]
 pub struct UdpSocket {
     socket: Socket,
     local: SocketAddr,
