@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use common::estate::{query, text};
 use common::serving::{PATIENCE, Serving, closed, config, has_ipv6};
+use common::stream::{next, next_id};
 use common::upstream::{Act, Upstream};
 use hubdns::config::Config;
 use hubdns::wire::Rtype;
@@ -26,20 +27,6 @@ fn ask(id: u16, qname: &str) -> Vec<u8> {
     let mut message = query(qname, Rtype::A, 0x0100, None);
     message[..2].copy_from_slice(&id.to_be_bytes());
     framed(&message)
-}
-
-/// The next response.
-fn next(stream: &mut TcpStream) -> Vec<u8> {
-    let mut len = [0; 2];
-    stream.read_exact(&mut len).expect("a length");
-    let mut message = vec![0; usize::from(u16::from_be_bytes(len))];
-    stream.read_exact(&mut message).expect("a whole message");
-    message
-}
-
-fn next_id(stream: &mut TcpStream) -> u16 {
-    let message = next(stream);
-    u16::from_be_bytes([message[0], message[1]])
 }
 
 /// Waits until the server has closed the connection, without another byte.

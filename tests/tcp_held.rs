@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use common::estate::{query, text};
 use common::serving::{Serving, closed, config};
+use common::stream::{next, next_id};
 use common::upstream::{Act, Upstream};
 use daemon::{Daemon, PATIENCE};
 use hubdns::metrics::Exporter;
@@ -31,20 +32,6 @@ fn ask(id: u16, qname: &str) -> Vec<u8> {
     let mut message = query(qname, Rtype::A, 0x0100, None);
     message[..2].copy_from_slice(&id.to_be_bytes());
     [&(message.len() as u16).to_be_bytes()[..], &message].concat()
-}
-
-/// The next response.
-fn next(stream: &mut TcpStream) -> Vec<u8> {
-    let mut len = [0; 2];
-    stream.read_exact(&mut len).expect("a length");
-    let mut message = vec![0; usize::from(u16::from_be_bytes(len))];
-    stream.read_exact(&mut message).expect("a whole message");
-    message
-}
-
-fn next_id(stream: &mut TcpStream) -> u16 {
-    let message = next(stream);
-    u16::from_be_bytes([message[0], message[1]])
 }
 
 /// The sum of the metrics whose lines begin so.

@@ -8,4 +8,5 @@ pub mod load;
 pub mod peer;
 pub mod rig;
 pub mod serving;
+pub mod stream;
 pub mod upstream;
