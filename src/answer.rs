@@ -258,7 +258,9 @@ impl<'q> Answer<'q> {
         self.push(entry.chain(), out);
         if let Some(zone) = self.snapshot.zones().get(entry.zone()) {
             match entry.soa_owner() {
-                Some(pointer) => out.push_record(&pointer, &zone.record, Section::Authority, self.has_opt()),
+                Some(pointer) => {
+                    out.push_record(&pointer, zone.behind_owner(), Section::Authority, self.has_opt())
+                }
                 None => self.soa(zone.apex.as_wire(), zone, out),
             }
         }
@@ -352,7 +354,7 @@ impl<'q> Answer<'q> {
     }
 
     fn soa(self, owner: &[u8], zone: &ZoneSoa, out: &mut Response<'_>) {
-        out.push_record(owner, &zone.record, Section::Authority, self.has_opt());
+        out.push_record(owner, zone.behind_owner(), Section::Authority, self.has_opt());
     }
 
     #[inline]

@@ -159,11 +159,12 @@ impl<'n, 'a> Compiler<'n, 'a> {
     }
 }
 
-/// TYPE, CLASS, TTL, RDLENGTH and RDATA of `zone`'s SOA as it denies: with the
-/// TTL of negative answers (RFC 2308 section 3).
+/// Two bytes for a pointer to the owner name, then TYPE, CLASS, TTL, RDLENGTH and
+/// RDATA of `zone`'s SOA as it denies: with the TTL of negative answers (RFC
+/// 2308 section 3).
 pub(super) fn negative_soa(zone: &Zone, serial: u32) -> Box<[u8]> {
     let rdata = soa_rdata(&zone.soa, serial);
-    let mut record = Vec::with_capacity(10 + rdata.len());
+    let mut record = vec![0; 2];
     fixed_fields(&mut record, Rtype::SOA, negative_ttl(&zone.soa));
     record.extend_from_slice(&(rdata.len() as u16).to_be_bytes());
     record.extend_from_slice(&rdata);

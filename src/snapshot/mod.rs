@@ -76,10 +76,18 @@ pub struct Snapshot {
 pub struct ZoneSoa {
     /// The apex.
     pub apex: Name,
-    /// The SOA record behind its owner name, with the TTL of negative answers.
+    /// The SOA record with the TTL of negative answers, its owner name two bytes that a pointer is
+    /// to stand in place of.
     pub record: Box<[u8]>,
     /// The TTL of negative answers, seconds.
     pub negative_ttl: u32,
+}
+
+impl ZoneSoa {
+    /// The SOA record behind its owner name.
+    pub fn behind_owner(&self) -> &[u8] {
+        self.record.get(2..).unwrap_or_default()
+    }
 }
 
 impl Snapshot {

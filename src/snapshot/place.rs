@@ -2,8 +2,8 @@
 //! that knows the order of the rules, used for queries (over the compiled
 //! table) and for CNAME targets while a snapshot is built (over its nodes).
 
-use crate::wire::FoldedName;
 use crate::wire::name::{Labels, parent};
+use crate::wire::{Flags, FoldedName};
 
 /// What a node is; a set of bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -24,12 +24,12 @@ impl NodeFlags {
     pub const OWN: u16 = 1 << 5;
     /// Has a child `*`.
     pub const WILDCARD_BELOW: u16 = 1 << 6;
-    /// Lies in a local zone: answers have AA.
-    pub const IN_ZONE: u16 = 1 << 7;
+    /// Holds a DNAME (RFC 6672).
+    pub const DNAME: u16 = 1 << 7;
     /// A zone cut: NS records below the apex of a zone file.
     pub const DELEGATION: u16 = 1 << 8;
-    /// Holds a DNAME (RFC 6672).
-    pub const DNAME: u16 = 1 << 9;
+    /// Lies in a local zone: answers have AA, and the bit is that one, so that none is made of the other.
+    pub const IN_ZONE: u16 = Flags::AA;
 
     /// Whether any of `bits` is set.
     #[inline]

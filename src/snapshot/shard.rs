@@ -70,18 +70,28 @@ const fn tag_of(hash: u64) -> u32 {
     (hash >> 32) as u32 & 0xfff
 }
 
-/// Where the asked-for bit of a slot stands: in which word, and which it is.
-#[inline]
-fn asked_bit(slot: u32) -> (usize, u16) {
-    let (line, at) = (slot as usize / SLOTS, slot as usize % SLOTS);
-    (line.min(ASKED - 1), 1 << at)
+/// Where a slot is.
+#[derive(Clone, Copy)]
+pub(super) struct Slot {
+    /// The line of the index.
+    line: u32,
+    /// Which of the line.
+    at: u32,
+}
+
+impl Slot {
+    /// Where its asked-for bit stands: in which word, and which it is.
+    #[inline]
+    fn asked_bit(self) -> (usize, u16) {
+        ((self.line as usize).min(ASKED - 1), 1 << (self.at as usize % SLOTS))
+    }
 }
 
 /// Where a name was found.
 pub(super) struct Found<'s> {
     pub(super) entry: Entry<'s>,
-    /// The slot, for [`Shard::is_asked`].
-    pub(super) slot: u32,
+    /// For [`Shard::is_asked`].
+    pub(super) slot: Slot,
 }
 
 impl Shard {
@@ -105,7 +115,7 @@ impl Shard {
             at += 1;
         };
         let entry = self.entry(slot, shapes)?;
-        Some(Found { entry, slot: number * SLOTS as u32 + (at % SLOTS) as u32 })
+        Some(Found { entry, slot: Slot { line: number, at: (at % SLOTS) as u32 } })
     }
 
     /// The entry of `name` behind that slot.
@@ -113,18 +123,17 @@ impl Shard {
         &'s self,
         name: &[u8],
         hash: u64,
-        slot: u32,
+        place: Slot,
         shapes: &'s Shapes,
     ) -> Option<Found<'s>> {
-        let number = line_of(hash, u32::from(self.lines));
-        let line = self.line(number)?;
-        let mut at = slot as usize % SLOTS;
+        let line = self.line(place.line)?;
+        let mut at = place.at as usize;
         loop {
             at = (at + 1) % SLOTS;
             let slot = Some(u32::from_le_bytes(*line.get(at)?)).filter(|slot| *slot != 0)?;
             let entry = self.entry(slot, shapes)?;
             if slot >> OFFSET_BITS == tag_of(hash) && entry.is_of(name) {
-                return Some(Found { entry, slot: number * SLOTS as u32 + at as u32 });
+                return Some(Found { entry, slot: Slot { line: place.line, at: at as u32 } });
             }
         }
     }
@@ -143,10 +152,11 @@ impl Shard {
     }
 
     /// The slots that are taken, with their numbers.
-    fn slots(&self) -> impl Iterator<Item = (u32, u32)> {
-        let lines = (0..u32::from(self.lines)).filter_map(|number| self.line(number));
-        let slots = lines.flatten().map(|slot| u32::from_le_bytes(*slot));
-        (0..).zip(slots).filter(|(_, slot)| *slot != 0)
+    fn slots(&self) -> impl Iterator<Item = (Slot, u32)> {
+        let lines = (0..u32::from(self.lines)).filter_map(|line| Some((line, self.line(line)?)));
+        let slots = lines
+            .flat_map(|(line, slots)| (0..).zip(slots).map(move |(at, slot)| (Slot { line, at }, *slot)));
+        slots.map(|(place, slot)| (place, u32::from_le_bytes(slot))).filter(|(_, slot)| *slot != 0)
     }
 
     /// All entries.
@@ -156,16 +166,16 @@ impl Shard {
 
     /// Whether a client asked for the name with that slot.
     #[inline]
-    pub(super) fn is_asked(&self, slot: u32) -> bool {
-        let (line, bit) = asked_bit(slot);
+    pub(super) fn is_asked(&self, slot: Slot) -> bool {
+        let (line, bit) = slot.asked_bit();
         self.asked.get(line).is_some_and(|asked| asked.load(Ordering::Relaxed) & bit != 0)
     }
 
     /// Marks the name with that slot and these flags, if a client `asked`.
     #[cold]
     #[inline(never)]
-    pub(super) fn mark(&self, slot: u32, flags: NodeFlags, asked: bool) {
-        let (line, bit) = asked_bit(slot);
+    pub(super) fn mark(&self, slot: Slot, flags: NodeFlags, asked: bool) {
+        let (line, bit) = slot.asked_bit();
         if let Some(line) = self.asked.get(line).filter(|_| asked && is_wanted(flags)) {
             line.fetch_or(bit, Ordering::Relaxed);
         }
@@ -179,8 +189,8 @@ impl Shard {
     /// The entries that were asked for since the last call.
     pub(super) fn take_asked<'s>(&'s self, shapes: &'s Shapes) -> impl Iterator<Item = Entry<'s>> {
         let asked: [u16; ASKED] = std::array::from_fn(|line| self.asked[line].swap(0, Ordering::Relaxed));
-        let slots = self.slots().filter(move |(number, _)| {
-            let (line, bit) = asked_bit(*number);
+        let slots = self.slots().filter(move |(slot, _)| {
+            let (line, bit) = slot.asked_bit();
             asked[line] & bit != 0
         });
         let entries = slots.filter_map(|(_, slot)| self.entry(slot, shapes));
@@ -239,7 +249,7 @@ impl Shard {
             self.find_on(name, hash, found.slot, shapes).unwrap()
         };
         let line = self.line(line_of(hash, u32::from(self.lines))).unwrap();
-        let slot = u32::from_le_bytes(line[found.slot as usize % SLOTS]);
+        let slot = u32::from_le_bytes(line[found.slot.at as usize]);
         let offset = (slot as usize & ((1 << OFFSET_BITS) - 1)) << self.shift;
         let entry = self.data.as_ptr().addr() + usize::from(self.start) + offset;
         let index = line.as_ptr().addr();

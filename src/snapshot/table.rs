@@ -36,7 +36,7 @@ use std::sync::Arc;
 use super::entry::{Entry, Parts};
 use super::hashes::Hashes;
 use super::shapes::Shapes;
-use super::shard::{Found, Shard};
+use super::shard::{Found, Shard, Slot};
 use crate::wire::FoldedName;
 use crate::wire::name::{hash, secret};
 
@@ -102,7 +102,7 @@ impl Table {
         &self,
         name: &[u8],
         hash: u64,
-        slot: u32,
+        slot: Slot,
         asked: bool,
     ) -> Option<Parts<'_>> {
         let shard = self.shards.get(shard_of(hash, self.shards.len()))?;

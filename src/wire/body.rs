@@ -86,9 +86,9 @@ fn copy(place: &mut [u8], from: &[u8]) {
         return;
     }
     match from.len() {
-        32..=64 => copy_ends::<32>(place, from),
-        16..32 => copy_ends::<16>(place, from),
-        8..16 => copy_ends::<8>(place, from),
+        32..=64 => copy_ends::<32, 32>(place, from),
+        16..32 => copy_ends::<16, 16>(place, from),
+        8..16 => copy_ends::<8, 8>(place, from),
         _ => place.copy_from_slice(from),
     }
 }
@@ -100,21 +100,28 @@ fn copy_label(place: &mut [u8], from: &[u8]) {
     if place.len() != from.len() {
         return;
     }
-    match from.len() {
-        8..=16 => copy_ends::<8>(place, from),
-        4..8 => copy_ends::<4>(place, from),
-        _ => place.copy_from_slice(from),
+    // Compared in this order, a length takes four instructions at most.
+    if from.len() >= 8 {
+        if from.len() <= 16 {
+            copy_ends::<8, 8>(place, from);
+        } else {
+            place.copy_from_slice(from);
+        }
+    } else if from.len() >= 4 {
+        copy_ends::<4, 4>(place, from);
+    } else {
+        place.copy_from_slice(from);
     }
 }
 
-/// Copies the first and the last `N` bytes.
+/// Copies the first `N` and the last `M` bytes.
 #[expect(clippy::inline_always, reason = "as for `copy`")]
 #[inline(always)]
-pub(super) fn copy_ends<const N: usize>(place: &mut [u8], from: &[u8]) {
+pub(super) fn copy_ends<const N: usize, const M: usize>(place: &mut [u8], from: &[u8]) {
     if let (Some(to), Some(first)) = (place.first_chunk_mut::<N>(), from.first_chunk::<N>()) {
         *to = *first;
     }
-    if let (Some(to), Some(last)) = (place.last_chunk_mut::<N>(), from.last_chunk::<N>()) {
+    if let (Some(to), Some(last)) = (place.last_chunk_mut::<M>(), from.last_chunk::<M>()) {
         *to = *last;
     }
 }

@@ -72,9 +72,8 @@ impl FoldedName {
         let mut mixer = Mixer::new(secret(), name.len());
         let (places, _) = self.buf.as_chunks_mut::<BLOCK>();
         // All whole blocks before the last byte, then the block that it ends.
-        let (blocks, _) = name.as_chunks::<BLOCK>();
-        let whole = at / BLOCK % BLOCK;
-        for (place, block) in places.get_mut(..whole)?.iter_mut().zip(blocks.get(..whole)?) {
+        let (blocks, _) = name.get(..at)?.as_chunks::<BLOCK>();
+        for (place, block) in places.iter_mut().zip(blocks) {
             mixer.mix(lower(place, *block));
         }
         let place = self.buf.get_mut(..name.len())?.last_chunk_mut::<BLOCK>()?;

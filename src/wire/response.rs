@@ -63,7 +63,8 @@ fn opt_record(edns: &Edns, closing: &Closing) -> [u8; OPT_LEN] {
     [b0, b1, b2, b3, b4, b5, b6, b7, 0, 0, 0]
 }
 
-/// Writes answers, authority record and OPT one behind the other.
+/// Writes answers, authority record and OPT one behind the other. The record's
+/// owner stands in place of its first two bytes.
 #[expect(clippy::inline_always, reason = "as for `Response::write_whole`, of which it is the end")]
 #[inline(always)]
 fn write_records(
@@ -74,15 +75,14 @@ fn write_records(
 ) -> Option<()> {
     let (place, mut behind) = place.split_at_mut_checked(answers.len())?;
     answers.write(place)?;
-    if let Some((owner, rest)) = authority {
-        let (place, records) = behind.split_first_chunk_mut()?;
-        *place = owner;
-        let (place, opt) = records.split_at_mut_checked(rest.len())?;
-        if (65..=128).contains(&rest.len()) {
-            copy_ends::<64>(place, rest);
-        } else {
-            place.copy_from_slice(rest);
+    if let Some((owner, record)) = authority {
+        let (place, opt) = behind.split_at_mut_checked(record.len())?;
+        match record.len() {
+            // What Azure's own SOA takes: nearly every zone has that one.
+            65..=96 => copy_ends::<64, 32>(place, record),
+            _ => place.copy_from_slice(record),
         }
+        *place.first_chunk_mut()? = owner;
         behind = opt;
     }
     if let Some(edns) = &closing.edns {
@@ -158,7 +158,7 @@ impl<'b> Response<'b> {
 
     /// Writes a whole response of ready records at once, at most `limit` bytes
     /// whatever the limit was, over whatever is there: behind the question, which ends at `question_end`, the answers,
-    /// then the authority record, its owner name a pointer. `false` where it
+    /// then the authority record, a pointer in place of its first two bytes. `false` where it
     /// does not fit as a whole, or would carry an extended error; nothing is
     /// written then, and the records have to be pushed.
     ///
@@ -175,7 +175,7 @@ impl<'b> Response<'b> {
     ) -> bool {
         let opt_len = if closing.edns.is_some() { OPT_LEN } else { 0 };
         let answers_end = question_end + answers.len();
-        let authority_end = answers_end + authority.map_or(0, |(owner, rest)| owner.len() + rest.len());
+        let authority_end = answers_end + authority.map_or(0, |(_, record)| record.len());
         let end = authority_end + opt_len;
         if end > limit || closing.ede.is_some() {
             return false;
@@ -346,7 +346,9 @@ mod tests {
             for (edns, authority) in [(None, false), (None, true), (Some(edns), false), (Some(edns), true)] {
                 let (record_bytes, soa) = (record(len), record(rest));
                 let answer = Body::whole(&record_bytes, 1);
-                let authority = authority.then_some(([soa[0], soa[1]], &soa[2..]));
+                let owner = [soa[0], soa[1]];
+                let behind_owner = [&[0; 2], &soa[2..]].concat();
+                let authority = authority.then_some((owner, &*behind_owner));
                 let closing = Closing {
                     query_flags: Flags(0x0110),
                     rcode: Rcode::NOERROR,
@@ -360,8 +362,8 @@ mod tests {
                 let mut out = Response::new(&mut parts, 600);
                 out.begin(30);
                 out.push(&answer, Section::Answer, edns.is_some());
-                if let Some((owner, rest)) = authority {
-                    out.push_record(&owner, rest, Section::Authority, edns.is_some());
+                if let Some((owner, record)) = authority {
+                    out.push_record(&owner, &record[2..], Section::Authority, edns.is_some());
                 }
                 let end = out.finish(&closing);
                 let mut out = Response::new(&mut whole, 600);
