@@ -259,7 +259,7 @@ impl<'q> Answer<'q> {
         if let Some(zone) = self.snapshot.zones().get(entry.zone()) {
             match entry.soa_owner() {
                 Some(pointer) => {
-                    out.push_record(&pointer, zone.behind_owner(), Section::Authority, self.has_opt())
+                    out.push_record(&pointer, zone.behind_owner(), Section::Authority, self.has_opt());
                 }
                 None => self.soa(zone.apex.as_wire(), zone, out),
             }
