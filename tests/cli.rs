@@ -164,7 +164,8 @@ fn explanations_offline() {
 
 #[test]
 fn the_daemon_and_its_state_directory_say_the_same() {
-    let daemon = Daemon::start(ESTATE);
+    let mut daemon = Daemon::start(ESTATE);
+    daemon.wait_for_save();
     let live = stdout(&daemon.cli(&["records", "--json"]));
     let state = daemon.directory.path().join("state");
     let saved = stdout(&run(&["records", "--json", "--state-dir", state.to_str().expect("a plain path")]));

@@ -333,7 +333,9 @@ fn a_replica_without_an_address_fails_at_the_record() {
         "type": "Microsoft.ContainerRegistry/registries/replications", "provisioningState": "Succeeded",
     }]);
     std::fs::write(az.join("replicas.json"), replica.to_string()).expect("written");
-    let daemon = Daemon::start_in(directory, &estate.config(), &[]);
+    let mut daemon = Daemon::start_in(directory, &estate.config(), &[]);
+    // What was listed is read from what was saved.
+    daemon.wait_for_save();
     let (report, code) = doctor(&daemon, &["contoso"]);
     let east = "contoso.eastus.data.azurecr.io";
     let words = ["the record set lies for contoso.eastus.data.azurecr.io", "replica in eastus"];
@@ -366,7 +368,8 @@ fn others_names_are_followed_to_the_upstream() {
 #[test]
 fn a_daemon_that_is_gone_is_said_and_offline_works_without() {
     let estate = Estate::healthy();
-    let daemon = estate.start();
+    let mut daemon = estate.start();
+    daemon.wait_for_save();
     let config = daemon.directory.path().join("hubdns.toml");
     let state = daemon.directory.path().join("state");
     let run = |arguments: &[&str]| {

@@ -99,13 +99,7 @@ fn the_daemon_and_its_state_directory_export_the_same() {
         "[[sources.az_json]]\nname = \"example\"\nembedded = true\n[[upstreams]]\nname = \"silent\"\n\
          addresses = [\"127.0.0.1:9\"]\n[forward]\ndefault = \"silent\"\n",
     );
-    // What is served is saved a moment later, the set last.
-    daemon.wait_until("the set is saved", |daemon| {
-        let directory = daemon.directory.path().join("state").read_dir();
-        directory.is_ok_and(|mut files| {
-            files.any(|file| file.is_ok_and(|file| file.path().extension().is_some_and(|end| end == "set")))
-        })
-    });
+    daemon.wait_for_save();
     let state = daemon.directory.path().join("state");
     let state = ["--state-dir", state.to_str().expect("a plain path")];
     for form in [

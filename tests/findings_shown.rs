@@ -166,7 +166,8 @@ fn a_restart_keeps_the_times() {
 
 #[test]
 fn without_a_daemon() {
-    let daemon = broken();
+    let mut daemon = broken();
+    daemon.wait_for_save();
     let told = |row: &Value| (row["code"].clone(), row["name"].clone(), row["text"].clone());
     let running: Vec<_> = rows(&daemon).iter().map(told).collect();
     let run = |arguments: &[&str]| {

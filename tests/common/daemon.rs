@@ -106,6 +106,15 @@ impl Daemon {
         }
     }
 
+    /// Waits until what is served is saved, which is a moment later; the set comes last.
+    pub fn wait_for_save(&mut self) {
+        self.wait_until("the set is saved", |daemon| {
+            let directory = daemon.directory.path().join("state").read_dir();
+            let is_set = |file: &Path| file.extension().is_some_and(|end| end == "set");
+            directory.is_ok_and(|mut files| files.any(|file| file.is_ok_and(|file| is_set(&file.path()))))
+        });
+    }
+
     /// Waits for the end of the process.
     pub fn wait_for_end(&mut self) -> ExitStatus {
         let start = Instant::now();
