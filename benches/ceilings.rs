@@ -1,6 +1,7 @@
 //! Instructions per packet against the committed ceilings, `ceilings.toml`.
 //!
-//! Runs itself under callgrind, once for packets and once for batches, which counts each call of [`counted`] or [`whole_batch`] apart:
+//! Runs itself under callgrind, once for packets, batches and cached responses each,
+//! which counts each call of [`counted`], [`whole_batch`] or [`cached`] apart:
 //! all cases in one run of some seconds. The table's hash is keyed by a random
 //! secret, so what a question costs depends on the neighbors that its probe
 //! meets; therefore each case asks for many names of one length and counts
@@ -13,7 +14,7 @@
 //! Fails as well where a packet that is answered from the snapshot, or turned away, allocates or frees, enters
 //! the kernel's or the library's part of a lock, executes any instruction
 //! that locks the bus (objdump tells those; a free lock takes no more than
-//! one), or reads a clock. Of the batches one in sixteen reads it twice, for
+//! one; a cached response may take the read lock), or reads a clock. Of the batches one in sixteen reads it twice, for
 //! the histogram.
 
 mod common;
@@ -26,12 +27,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use common::callgrind::{Call, calls, locking_instructions};
-use common::workers::{V4, V6, Workers};
+use common::workers::{LATER, V4, V6, Workers};
 use common::{options, packet, questions, record_set, record_set_with_views};
+use hubdns::answer::{Context, Transport};
+use hubdns::resolve::{Origin, Reply, Resolver};
 use hubdns::serve::udp::Handler;
 use hubdns::snapshot::Snapshot;
 use hubdns::socket::{BATCH_LEN, Batch, UdpSocket};
-use hubdns::wire::Query;
+use hubdns::wire::{Query, Rcode, Response, Rtype};
 
 /// The committed ceilings, instructions by case.
 const CEILINGS: &str = include_str!("ceilings.toml");
@@ -42,6 +45,7 @@ const COUNTED: &str = "HUBDNS_BENCH_COUNTED";
 /// The functions that are counted, as callgrind names them. It takes one at a time.
 const PACKET: &str = "ceilings::counted";
 const BATCH: &str = "ceilings::whole_batch";
+const CACHED: &str = "ceilings::cached";
 /// Owner names in the snapshot.
 const SIZE: usize = 2_000;
 /// The registries that are asked for, whose numbers have equally many digits.
@@ -63,6 +67,54 @@ fn whole_batch(handler: &mut Handler, socket: &Arc<UdpSocket>, batch: &mut Batch
     handler.batch(1, socket, batch);
     // So that the call above is no jump, which would end the count.
     black_box(batch.queued());
+}
+
+/// One query that the response cache answers: read, missed by the snapshot,
+/// found and written in place.
+#[inline(never)]
+fn resolved(resolver: &Resolver, query: &mut Query, buf: &mut [u8], len: usize, snapshot: &Arc<Snapshot>) {
+    let Some(Ok(())) = buf.get(..len).map(|datagram| query.read(datagram)) else { return };
+    let context = Context { transport: Transport::Udp, udp_size: 1232, view: 0, is_client: true };
+    let mut out = Response::new(buf, 4096);
+    let reply = || -> Never { unreachable!("a hit is answered in place") };
+    black_box(resolver.resolve(query, &context, snapshot, LATER, &mut out, reply));
+}
+
+/// The same, counted.
+#[inline(never)]
+fn cached(resolver: &Resolver, query: &mut Query, buf: &mut [u8], len: usize, snapshot: &Arc<Snapshot>) {
+    resolved(resolver, query, buf, len, snapshot);
+    // So that the call above is no jump, which would end the count.
+    black_box(buf);
+}
+
+/// Nobody waits for a hit.
+struct Never;
+
+impl Reply for Never {
+    fn send(self: Box<Self>, _: Vec<u8>, _: Rcode, _: Origin) {}
+}
+
+/// Queries that the response cache answers.
+fn from_cache(mut run: impl FnMut(String, usize, &mut dyn FnMut(usize))) {
+    let workers = Workers::new(SIZE, 1);
+    let snapshot = Arc::new(Snapshot::build(&record_set(SIZE), &options(), 1));
+    let name = |at: usize| format!("www{}.example.org", REGISTRIES.start + at);
+    (0..REGISTRIES.len()).for_each(|at| workers.keep(&name(at)));
+    for (label, edns) in [("cached", false), ("cached_edns", true)] {
+        let mut query = Query::EMPTY;
+        let mut buf = [0u8; 4096];
+        run(label.to_owned(), REGISTRIES.len(), &mut |at| {
+            let bytes = common::query(&name(at), Rtype::A, edns);
+            // Often enough beforehand that no use is to be noted any more.
+            for _ in 0..4 {
+                buf[..bytes.len()].copy_from_slice(&bytes);
+                resolved(workers.resolver(), &mut query, &mut buf, bytes.len(), &snapshot);
+            }
+            buf[..bytes.len()].copy_from_slice(&bytes);
+            cached(workers.resolver(), &mut query, &mut buf, bytes.len(), &snapshot);
+        });
+    }
 }
 
 /// The cases by name, each to be done once per registry; in the order of their counts.
@@ -201,7 +253,9 @@ fn trespasses(name: &str, calls: &[Call], locking: &HashSet<u64>) -> Vec<String>
             }
         }
         reading += usize::from(reads);
-        if let Some(address) = call.addresses.iter().find(|address| locking.contains(address)) {
+        // The read lock of a shard of the cache, taken and let go.
+        let is_locked = name.starts_with("cached");
+        if !is_locked && let Some(address) = call.addresses.iter().find(|address| locking.contains(address)) {
             found.push(format!("{name} locks the bus at {address:#x}"));
         }
     }
@@ -219,10 +273,10 @@ fn main() -> ExitCode {
             println!("{name} {times}");
             (0..times).for_each(work);
         };
-        if function == BATCH {
-            batches(run);
-        } else {
-            packets(run);
+        match function.to_str() {
+            Some(BATCH) => batches(run),
+            Some(CACHED) => from_cache(run),
+            _ => packets(run),
         }
         return ExitCode::SUCCESS;
     }
@@ -235,7 +289,7 @@ fn main() -> ExitCode {
         };
     }
     let ceilings: BTreeMap<String, u64> = toml::from_str(CEILINGS).expect("the ceilings");
-    let cases: BTreeMap<String, Vec<Call>> = [PACKET, BATCH].into_iter().flat_map(count).collect();
+    let cases: BTreeMap<String, Vec<Call>> = [PACKET, BATCH, CACHED].into_iter().flat_map(count).collect();
     let counts: BTreeMap<&String, u64> =
         cases.iter().map(|(name, calls)| (name, cheapest(name, calls))).collect();
     let mut good = true;

@@ -171,6 +171,7 @@ async fn serve(origin: ConfigOrigin, config: Config, process: Arc<Process>) -> R
     let settings = Settings::new(&config, bound.local_addrs());
     let resolver = Resolver::start(&settings, Arc::clone(&publisher), packets.handle().clone())
         .map_err(DaemonError::system("the forward thread"))?;
+    state::restore_cache(&config, &resolver);
     let spawn = |sync| giving_way(|| watch::spawn(sync)).map_err(DaemonError::system("the sync thread"));
     let (sync, running) = if status.get().loaded {
         // No answer waits for what the sync does: it finds the same, nearly always.
@@ -220,6 +221,7 @@ async fn serve(origin: ConfigOrigin, config: Config, process: Arc<Process>) -> R
     systemd::ready(&state.one_line());
     let in_time = supervise::until_stopped(&state, signals).await;
     state.stop();
+    state.save_cache();
     // What the sync has begun to save is saved.
     sync.stop();
     state.events().stopped(in_time);

@@ -5,27 +5,33 @@
 //! are finished there, in place; anything else becomes a job that the forward
 //! thread drives to its [`Reply`].
 
+mod cached;
+mod clients;
 mod job;
 mod lookup;
+mod pending;
+mod renew;
 mod splice;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use crate::answer::{self, Context, Lookup, Miss, Outcome};
-use crate::forward::cache::{KeyRef, bits};
-use crate::forward::entry::{Checked, Entry};
+use crate::forward::entry::Entry;
 use crate::forward::respond::{self, Recipient};
-use crate::forward::{Forwarder, Settings};
-use crate::metrics::forward::{CacheLookup, Rejection};
+use crate::forward::{Forwarder, Place, Settings};
+use crate::metrics::forward::Rejection;
 use crate::metrics::{Export, Exporter};
 use crate::snapshot::Snapshot;
 use crate::snapshot::publish::Publisher;
 use crate::wire::{Ede, FoldedName, HEADER_LEN, Name, Query, Rcode, Response};
 
+use cached::{InPlace, recipient};
+use clients::{Clients, Counted};
 use job::{Job, Verdict};
+use renew::Renewals;
 use splice::SnapshotLocal;
 
 pub use lookup::Looked;
@@ -35,6 +41,18 @@ pub trait Reply: Send + 'static {
     /// Takes the finished response: the client's id, spelling, size limit and
     /// OPT are already in it.
     fn send(self: Box<Self>, response: Vec<u8>, rcode: Rcode, origin: Origin);
+
+    /// Who waits for it, if that is a client whose questions are counted.
+    fn client(&self) -> Option<IpAddr> {
+        None
+    }
+
+    /// The response was ready at once after all: nothing will be sent here.
+    fn withdraw(self)
+    where
+        Self: Sized,
+    {
+    }
 }
 
 /// Where a response comes from.
@@ -83,12 +101,16 @@ impl Resolved {
     }
 }
 
-/// Coarse monotonic milliseconds since the first call in this process. The
-/// clock of [`Resolver::resolve`]; all callers of one resolver must share one.
+/// Where [`now`] begins, so that what was received before this process began
+/// has a time as well: thirty days, more than anything is kept.
+const CLOCK_START: u64 = 30 * 86_400 * 1000;
+
+/// Coarse monotonic milliseconds. The clock of [`Resolver::resolve`]; all
+/// callers of one resolver must share one.
 pub fn now() -> u64 {
     static START: OnceLock<Instant> = OnceLock::new();
     let start = START.get_or_init(Instant::now);
-    u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX)
+    CLOCK_START + u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX / 2)
 }
 
 /// The way that a name takes when nothing here answers it; for `explain`.
@@ -116,6 +138,8 @@ pub struct Resolver {
 struct Shared {
     forwarder: Forwarder,
     publisher: Arc<Publisher>,
+    clients: Arc<Clients>,
+    renewals: Renewals,
 }
 
 impl std::fmt::Debug for Resolver {
@@ -135,13 +159,17 @@ impl Resolver {
         let seen = Arc::clone(&publisher);
         let forwarder =
             Forwarder::start(settings, runtime, |tables| Arc::new(SnapshotLocal::new(seen, tables)))?;
-        Ok(Self { shared: Arc::new(Shared { forwarder, publisher }) })
+        let renewals = Renewals::default();
+        renewals.set_max(settings.cache.max_renewals);
+        let clients = Clients::new();
+        Ok(Self { shared: Arc::new(Shared { forwarder, publisher, clients, renewals }) })
     }
 
     /// Replaces rules, upstreams, limits and the bounds of the cache; reads
     /// resolv.conf again. Responses of unchanged rules stay cached.
     pub fn reload(&self, settings: &Settings) {
         self.shared.forwarder.reload(settings);
+        self.shared.renewals.set_max(settings.cache.max_renewals);
     }
 
     /// The forwarder: its cache and its counters.
@@ -218,15 +246,19 @@ impl Resolver {
         out: &mut Response<'_>,
         reply: impl FnOnce() -> R,
     ) -> Resolved {
-        let found = self.shared.cached(query, miss == Miss::Own, snapshot, now);
-        match found {
-            Some((entry, None)) => {
-                let to = recipient(query, context);
-                let (len, rcode) = respond::write(&entry, &to, now, out.buffer());
+        let own = miss == Miss::Own;
+        match self.shared.cached_in_place(query, context, own, snapshot, now, out.buffer()) {
+            InPlace::Written { len, rcode, due } => {
+                if due {
+                    self.shared.renew(query, own, now);
+                }
                 Resolved::ready(len, rcode, Origin::Forward, None)
             }
-            Some(cut) => self.slow(Some(cut), query, context, snapshot, now, out, reply),
-            None => self.slow(None, query, context, snapshot, now, out, reply),
+            InPlace::Absent => self.slow(None, query, context, snapshot, now, out, reply),
+            InPlace::Leads => {
+                let found = self.shared.cached(query, own, snapshot, now);
+                self.slow(found, query, context, snapshot, now, out, reply)
+            }
         }
     }
 
@@ -249,7 +281,7 @@ impl Resolver {
             Some((entry, cut)) => job.take(&self.shared, &entry, cut, snapshot, now),
             None => job.ask_qname(&self.shared, snapshot),
         };
-        self.hand_over(job, verdict, query, context, now, out, reply)
+        self.hand_over(job, verdict, query, context, snapshot, now, out, reply)
     }
 
     /// Our own chain stands in `out` and leads to a name that is not local.
@@ -267,135 +299,76 @@ impl Resolver {
         let question = chain.get(..query.question_end).unwrap_or_default();
         let mut job = Job::new(query, context, question);
         let verdict = job.follow_own(&self.shared, &chain, snapshot, now);
-        self.hand_over(job, verdict, query, context, now, out, reply)
+        self.hand_over(job, verdict, query, context, snapshot, now, out, reply)
     }
 
     /// Carries out the first verdict on a job: in the worker, in place.
     #[expect(clippy::too_many_arguments, reason = "the arguments of `resolve`, which nothing else bundles")]
     fn hand_over<R: Reply>(
         &self,
-        job: Job,
+        mut job: Job,
         verdict: Verdict,
         query: &Query,
         context: Context,
+        snapshot: &Arc<Snapshot>,
         now: u64,
         out: &mut Response<'_>,
         reply: impl FnOnce() -> R,
     ) -> Resolved {
         match verdict {
             Verdict::Respond { entry, authoritative } => {
-                let to = Recipient { authoritative, ..recipient(query, context) };
-                let (len, rcode) = respond::write(&entry, &to, now, out.buffer());
-                Resolved::ready(len, rcode, Origin::Forward, None)
+                respond_in_place(&entry, authoritative, query, context, now, out)
             }
             Verdict::Fail { rcode, ede } => error(query, context, rcode, ede, out),
-            Verdict::Ask(question) => match self.shared.forwarder.reserve() {
-                Ok(place) => {
-                    job.submit(&self.shared, place, question, now, Box::new(reply()));
-                    Resolved::Pending
+            Verdict::Ask(question) => {
+                let reply = reply();
+                if let Ok((place, counted)) = self.shared.places(reply.client()) {
+                    job.submit(&self.shared, place, counted, question, now, Box::new(reply));
+                    return Resolved::Pending;
                 }
-                Err(
-                    Rejection::InFlight | Rejection::Waiters | Rejection::NoUpstream | Rejection::Stopping,
-                ) => error(query, context, Rcode::SERVFAIL, Some(Ede::OVERLOADED), out),
-            },
+                reply.withdraw();
+                match job.stand_in(&self.shared, &question.key.as_ref(), snapshot, now) {
+                    Some(Verdict::Respond { entry, authoritative }) => {
+                        respond_in_place(&entry, authoritative, query, context, now, out)
+                    }
+                    _ => error(query, context, Rcode::SERVFAIL, Some(Ede::OVERLOADED), out),
+                }
+            }
         }
     }
+}
+
+impl Shared {
+    /// What a question that waits takes: a place in the engine's queue, and one
+    /// among its client's.
+    fn places(&self, client: Option<IpAddr>) -> Result<(Place<'_>, Option<Counted>), Rejection> {
+        let Some(client) = client else { return Ok((self.forwarder.reserve()?, None)) };
+        let limit = self.forwarder.tables().with(|tables| tables.limits.max_waiters_per_client);
+        let Some(counted) = self.clients.count(client, limit) else {
+            self.forwarder.metrics().reject(Rejection::Client);
+            return Err(Rejection::Client);
+        };
+        Ok((self.forwarder.reserve()?, Some(counted)))
+    }
+}
+
+#[cold]
+fn respond_in_place(
+    entry: &Entry,
+    authoritative: bool,
+    query: &Query,
+    context: Context,
+    now: u64,
+    out: &mut Response<'_>,
+) -> Resolved {
+    let to = Recipient { authoritative, ..recipient(query, context) };
+    let (len, rcode) = respond::write(&entry.kept(), &to, now, out.buffer());
+    Resolved::ready(len, rcode, Origin::Forward, None)
 }
 
 impl Export for Resolver {
     fn export(&self, out: &mut Exporter) {
         self.shared.forwarder.export(out);
-    }
-}
-
-/// Where the chain of a cached response meets the snapshot.
-enum Meeting {
-    /// Nowhere.
-    None,
-    /// At this target.
-    At(usize),
-    /// It no longer does, or must not: the response is void.
-    Outdated,
-}
-
-impl Shared {
-    /// The cached response of `query`, with the place where it leads to the
-    /// snapshot, if it does.
-    #[inline]
-    fn cached(
-        &self,
-        query: &Query,
-        own: bool,
-        snapshot: &Snapshot,
-        now: u64,
-    ) -> Option<(Arc<Entry>, Option<usize>)> {
-        let partition = self.forwarder.tables().with(|t| t.rules.find(&query.qname).map(|r| r.partition))?;
-        let cache = self.forwarder.cache();
-        let key =
-            cache.key(partition, query.qname.as_wire(), query.qtype, query.qclass, key_bits(query, own));
-        let found =
-            cache.get(&key, now).and_then(|entry| match self.compare(&key, &entry, query, snapshot) {
-                Meeting::None => Some((entry, None)),
-                Meeting::At(cut) => Some((entry, Some(cut))),
-                Meeting::Outdated => None,
-            });
-        let result = if found.is_some() { CacheLookup::Hit } else { CacheLookup::Miss };
-        self.forwarder.metrics().lookup(result);
-        found
-    }
-
-    /// Where `entry` leads in `snapshot`. Outdated is a chain alone whose end the
-    /// snapshot no longer answers, and for an answer of the fallback whose chain
-    /// meets a name that is ours now: both are forgotten and asked for again.
-    #[inline]
-    fn compare(&self, key: &KeyRef<'_>, entry: &Entry, query: &Query, snapshot: &Snapshot) -> Meeting {
-        if entry.targets().is_empty() {
-            return Meeting::None;
-        }
-        let mut checked = entry.checked();
-        if checked.instance != snapshot.instance() {
-            let split = splice::split(entry.targets(), query.qtype, query.qclass, snapshot);
-            if split.own && entry.is_of_fallback() {
-                return self.forget(key);
-            }
-            checked = Checked { instance: split.instance, cut: split.cut };
-            entry.set_checked(checked);
-        }
-        if checked.cut.is_none() && entry.is_leading() {
-            return self.forget(key);
-        }
-        checked.cut.map_or(Meeting::None, Meeting::At)
-    }
-
-    #[cold]
-    fn forget(&self, key: &KeyRef<'_>) -> Meeting {
-        self.forwarder.metrics().lookup(CacheLookup::Outdated);
-        self.forwarder.cache().remove(key);
-        Meeting::Outdated
-    }
-}
-
-/// The bits of a query's key.
-#[inline]
-fn key_bits(query: &Query, own: bool) -> u8 {
-    let dnssec = query.edns.is_some_and(|edns| edns.dnssec_ok);
-    let checking = query.flags.has(crate::wire::Flags::CD);
-    (if dnssec { bits::DNSSEC_OK } else { 0 })
-        | (if checking { bits::CHECKING_DISABLED } else { 0 })
-        | (if own { bits::OWN } else { 0 })
-}
-
-/// What a response takes from the query. No upstream is trusted yet, so AD is
-/// never passed on.
-#[inline]
-fn recipient(query: &Query, context: Context) -> Recipient {
-    Recipient {
-        flags: query.flags,
-        edns: query.edns,
-        limit: context.limit(query),
-        udp_size: context.udp_size,
-        authoritative: false,
-        authentic: false,
     }
 }
 

@@ -43,7 +43,7 @@ fn check(bytes: &[u8]) -> Option<()> {
                 };
                 let mut buf = vec![0xee; 65_535];
                 buf[..client.len()].copy_from_slice(&client);
-                let (len, _) = write(&entry, &to, now, &mut buf);
+                let (len, _) = write(&entry.kept(), &to, now, &mut buf);
                 assert!(len <= limit);
                 let response = &buf[..len];
                 let message = Message::parse(response).expect("a whole message");

@@ -11,10 +11,14 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use common::estate::{options, query, record_set};
+use common::estate::{name, options, query, record_set};
 use common::load::bursts;
 use common::serving::{ESTATE, Serving, closed, config};
 use hubdns::forward::Settings;
+use hubdns::forward::cache::KeyRef;
+use hubdns::forward::chain::Chain;
+use hubdns::forward::entry::{Checked, Entry};
+use hubdns::forward::reply::{self, Asked};
 use hubdns::metrics::queries::QueryMetrics;
 use hubdns::resolve::{self, Resolver};
 use hubdns::serve::access::{Policies, Policy};
@@ -22,7 +26,8 @@ use hubdns::serve::udp::{Handler, Pending};
 use hubdns::snapshot::Snapshot;
 use hubdns::snapshot::publish::Publisher;
 use hubdns::socket::{BATCH_LEN, Batch, UdpSocket};
-use hubdns::wire::Rtype;
+use hubdns::wire::message::Message;
+use hubdns::wire::{Class, FoldedName, Rtype};
 
 static COUNTING: AtomicBool = AtomicBool::new(false);
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
@@ -92,6 +97,7 @@ fn between_the_system_calls() {
     let publisher = Publisher::new(Snapshot::build(&record_set(ESTATE), &options(), 1));
     let settings = Settings::new(&config, Vec::new());
     let resolver = Resolver::start(&settings, Arc::clone(&publisher), runtime.handle().clone()).unwrap();
+    keep(&resolver, "www.example.org");
     let policies = Policies::new(Policy::new(&config.server));
     let (metrics, mut locals) = QueryMetrics::new(1);
     let local = locals.remove(0);
@@ -99,11 +105,13 @@ fn between_the_system_calls() {
         Handler::new(resolver, &publisher, &policies, local, metrics.shared(), Pending::default());
     let socket = Arc::new(UdpSocket::bind(config.server.listen[0], false).unwrap());
     let peer = "127.0.0.1:4000".parse().unwrap();
-    // Alias, plain hit, NODATA, EDNS, and what is rejected.
+    // Alias, plain hit, NODATA, EDNS, responses from the cache, and what is rejected.
     let queries = [
         query("contoso.azurecr.io", Rtype::A, 0x0100, None),
         query("Contoso.PrivateLink.azurecr.io", Rtype::A, 0x0100, Some(1232)),
         query("contoso.azurecr.io", Rtype::AAAA, 0, Some(4096)),
+        query("www.Example.org", Rtype::A, 0x0100, None),
+        query("www.example.org", Rtype::A, 0x0100, Some(1232)),
         query("contoso.azurecr.io", Rtype::A, 0x2000, None),
     ];
     let mut batch = Batch::new(BATCH_LEN);
@@ -115,14 +123,35 @@ fn between_the_system_calls() {
                 assert!(batch.place(query, peer));
             }
             handler.batch(resolve::now(), &socket, &mut batch);
-            // The last of each four is rejected.
-            hits += batch.len() / 4 * 3;
+            // The last of each six is rejected.
+            hits += batch.len() / 6 * 5;
             messages += batch.len();
             replies += batch.queued();
         }
     });
     assert_eq!(replies, messages, "every message got a reply");
     assert_eq!(counted, 0, "allocations for {hits} hits among {messages} messages");
+}
+
+/// Puts a response for `qname` into the cache, as of now.
+fn keep(resolver: &Resolver, qname: &str) {
+    let owner = name(qname);
+    let asked = Asked { name: &owner, qtype: Rtype::A, qclass: Class::IN };
+    let bytes = [
+        &[0x12, 0x34, 0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0],
+        owner.as_wire(),
+        &[0, 1, 0, 1, 0xc0, 12, 0, 1, 0, 1, 0, 0, 0x0e, 0x10, 0, 4, 192, 0, 2, 1],
+    ];
+    let reply = reply::accept(&bytes.concat(), &asked).expect("a response");
+    let chain = Chain::walk(&Message::parse(&reply.bytes).expect("a message"));
+    let forwarder = resolver.forwarder();
+    let tables = forwarder.tables().load();
+    let now = resolve::now();
+    let entry = Entry::new(reply, chain, &tables.bounds, now, Checked { instance: 0, cut: None });
+    let folded = FoldedName::from(&owner);
+    let partition = tables.rules.find(&folded).expect("a rule").partition;
+    let key = KeyRef::new(partition, &folded, Rtype::A, Class::IN, 0);
+    assert!(forwarder.cache().insert(&key, &entry.kept(), now));
 }
 
 fn through_sockets() {

@@ -71,9 +71,22 @@ fn config(state_dir: &Path, sources: Vec<Source>) -> Config {
             exchange_deadline: Duration::ZERO,
             max_in_flight: 1,
             max_waiters: 1,
+            max_waiters_per_client: 1,
+            stale_after: Duration::ZERO,
             udp_bytes: 1232,
         },
-        cache: Cache { max_bytes: 0, min_ttl: 0, max_ttl: 0, max_negative_ttl: 0, servfail_ttl: 1 },
+        cache: Cache {
+            max_bytes: 0,
+            min_ttl: 0,
+            max_ttl: 0,
+            max_negative_ttl: 0,
+            servfail_ttl: 1,
+            max_stale: 0,
+            stale_ttl: 30,
+            stale_recheck: 30,
+            max_renewals: 0,
+            save: false,
+        },
         ..Config::parse("", "test.toml", Path::new("/")).expect("the defaults")
     }
 }

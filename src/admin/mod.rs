@@ -7,6 +7,7 @@
 //! and outsiders share a few places of their own: they cannot keep a probe or
 //! a scrape out.
 
+mod cache_routes;
 mod control_socket;
 mod http;
 pub mod inventory;
@@ -26,6 +27,7 @@ pub use control_socket::{ControlSocket, ControlSocketError};
 use crate::metrics::admin::AdminCounters;
 use inventory::Inventory;
 use path::Paths;
+use view::cache::{CacheFlushed, CacheListing};
 use view::sync::{GenerationRow, SyncDiff, SyncDone, SyncStatus};
 use view::{Explanation, FindingRow, RecordRow, Status};
 
@@ -92,6 +94,29 @@ pub trait Control: Send + Sync + 'static {
     /// # Errors
     /// What is wrong with it; nothing has changed then.
     fn sync_operate(&self, operation: SyncOperation) -> Result<SyncDone, Vec<String>>;
+
+    /// The responses that the cache keeps; `whole` with their records.
+    ///
+    /// # Errors
+    /// The text says what is wrong with the name.
+    fn cache_list(&self, filter: &CacheFilter, whole: bool) -> Result<CacheListing, String>;
+
+    /// Forgets kept responses, whatever the filter's limit.
+    ///
+    /// # Errors
+    /// The text says what is wrong with the name; nothing has changed then.
+    fn cache_flush(&self, filter: &CacheFilter) -> Result<CacheFlushed, String>;
+}
+
+/// Which kept responses are meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CacheFilter {
+    /// Names at or below this one, as it was typed; all if absent.
+    pub name: Option<String>,
+    /// This name alone.
+    pub exact: bool,
+    /// Most of them.
+    pub limit: usize,
 }
 
 /// What an operator may ask of the sync. Names are as they were typed.

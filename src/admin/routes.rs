@@ -15,7 +15,7 @@ use axum::{Extension, Json, Router};
 use serde::Deserialize;
 
 use super::view::{Problems, Reloaded};
-use super::{AZURE_PROBE, Control, page, sync_routes};
+use super::{AZURE_PROBE, Control, cache_routes, page, sync_routes};
 use crate::metrics::admin::AdminCounters;
 
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -57,6 +57,7 @@ pub(super) fn control(control: Arc<dyn Control>) -> Router {
         .route("/v1/paths", get(paths))
         .route("/v1/reload", post(reload))
         .nest("/v1/sync", sync_routes::sync())
+        .nest("/v1/cache", cache_routes::cache())
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .fallback(missing)

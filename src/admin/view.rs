@@ -2,6 +2,7 @@
 //! on the status page and offline. Texts are raw here; whoever shows them
 //! escapes them for the place where they go.
 
+pub mod cache;
 pub mod sync;
 
 use serde::{Deserialize, Serialize};

@@ -4,6 +4,7 @@
 //! `EX_CONFIG`; the unit does not restart on it), 1 anything else.
 
 mod auth;
+mod cache;
 mod check;
 mod client;
 mod completions;
@@ -97,6 +98,8 @@ enum Command {
     Status(status::Status),
     /// Make the running daemon read its configuration and its sources again
     Reload(reload::Reload),
+    /// Look at the responses of upstreams that the running daemon keeps, and forget them
+    Cache(cache::Cache),
     /// Show how the records follow their sources, and decide about what is held back
     Sync(sync::Sync),
     /// Ask the running daemon whether it is alive; for container health checks
@@ -124,6 +127,7 @@ pub fn run() -> ExitCode {
         Command::Findings(command) => command.run(),
         Command::Status(command) => command.run(),
         Command::Reload(command) => command.run(),
+        Command::Cache(command) => command.run(),
         Command::Sync(command) => match command.run() {
             Ok(code) => return code,
             Err(error) => Err(error),

@@ -369,6 +369,9 @@ table! {
         fallback: String = "";
         /// A client is answered within this, in milliseconds. Windows DNS gives a forwarder 3 s.
         client_deadline_milliseconds: u32 = 2400, in 100..=30_000;
+        /// While an expired response is at hand, the client gets that one after this, in
+        /// milliseconds (RFC 8767), and the exchange goes on.
+        stale_milliseconds: u32 = 1800, in 0..=30_000;
         /// An unanswered query is sent again after this, in milliseconds.
         resend_milliseconds: u32 = 800, in 50..=10_000;
         /// An exchange is given up after this, in milliseconds. It may outlast the client and fill
@@ -378,6 +381,9 @@ table! {
         max_in_flight: usize = 8192, in 1..=1_000_000;
         /// Clients that may wait for one question; further ones get SERVFAIL.
         max_waiters: usize = 1024, in 1..=65_535;
+        /// Questions of one client that may wait for upstreams; further ones get SERVFAIL. A
+        /// few corporate resolvers may be all the clients there are, so this is no small number.
+        max_waiters_per_client: usize = 4096, in 1..=1_000_000;
         /// Queries to upstreams by UDP.
         udp: ForwardUdpTable = {};
         /// Which names go to which group; the longest suffix wins.
@@ -402,8 +408,14 @@ table! {
     struct CacheTable {
         /// Memory for responses, in bytes; 0 switches the cache off.
         max_bytes: u64 = 67_108_864, in 0..=1_099_511_627_776;
+        /// Hot responses that are renewed before they expire at a time; 0 renews none.
+        max_renewals: usize = 64, in 0..=10_000;
+        /// Whether responses are saved to `server.state_dir` at the end and read at the start.
+        save: bool = false;
         /// How long responses are kept.
         ttl: CacheTtlTable = {};
+        /// Expired responses that stand in while no upstream answers (RFC 8767).
+        stale: CacheStaleTable = {};
     }
 
     /// How long responses are kept, where their TTL says less or more.
@@ -417,5 +429,15 @@ table! {
         max_negative_seconds: u32 = 3600, in 0..=10_800;
         /// Time for an upstream's SERVFAIL, in seconds (RFC 9520).
         servfail_seconds: u32 = 5, in 1..=30;
+    }
+
+    /// Expired responses that stand in while no upstream answers (RFC 8767).
+    struct CacheStaleTable {
+        /// Longest time after a response expired, in seconds; 0 for never.
+        max_seconds: u32 = 86_400, in 0..=604_800;
+        /// TTL that it goes out with, in seconds.
+        ttl_seconds: u32 = 30, in 1..=300;
+        /// After a failure the upstream is not asked again for it for this time, in seconds.
+        recheck_seconds: u32 = 30, in 1..=300;
     }
 }

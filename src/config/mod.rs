@@ -339,6 +339,8 @@ pub struct Forward {
     pub fallback: Option<usize>,
     /// The client is answered within this (Windows DNS gives a forwarder 3 s).
     pub client_deadline: Duration,
+    /// While an expired response is at hand, the client gets that after this (RFC 8767).
+    pub stale_after: Duration,
     /// An unanswered query is sent again after this.
     pub resend_after: Duration,
     /// An exchange is given up after this.
@@ -347,6 +349,8 @@ pub struct Forward {
     pub max_in_flight: usize,
     /// Clients that may wait for one question.
     pub max_waiters: usize,
+    /// Questions of one client that may wait.
+    pub max_waiters_per_client: usize,
     /// UDP payload size that our OPT announces to upstreams.
     pub udp_bytes: u16,
 }
@@ -391,6 +395,16 @@ pub struct Cache {
     pub max_negative_ttl: u32,
     /// Time that an upstream's SERVFAIL is kept, seconds, 1 to 30 (RFC 9520).
     pub servfail_ttl: u32,
+    /// How long after it expired a response may stand in, seconds; 0 for never (RFC 8767).
+    pub max_stale: u32,
+    /// The TTL of a response that stands in, seconds.
+    pub stale_ttl: u32,
+    /// How long an upstream that failed is not asked again for it, seconds.
+    pub stale_recheck: u32,
+    /// Hot responses that are renewed early at a time; 0 for none.
+    pub max_renewals: usize,
+    /// Whether responses are saved at the end and read at the start.
+    pub save: bool,
 }
 
 impl Config {

@@ -1,8 +1,11 @@
 //! The running daemon as the control thread sees it: what `admin` may ask of
 //! it, reloads and the drain.
 
+mod cache_calls;
 mod reload;
 mod sync_calls;
+
+pub(super) use cache_calls::restore_cache;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,9 +20,10 @@ use super::inspect::{self, Inspection};
 use super::reachable;
 use crate::admin::inventory::Inventory;
 use crate::admin::path::Paths;
+use crate::admin::view::cache::{CacheFlushed, CacheListing};
 use crate::admin::view::sync::{GenerationRow, SyncDiff, SyncDone, SyncStatus};
 use crate::admin::view::{Explanation, FindingRow, RecordRow, SourceRow, Status, ZoneRow};
-use crate::admin::{Control, ControlSocket, SyncOperation};
+use crate::admin::{CacheFilter, Control, ControlSocket, SyncOperation};
 use crate::config::Config;
 use crate::doctor::plan::{self, Known};
 use crate::events::{Counters, outside};
@@ -348,5 +352,13 @@ impl Control for State {
 
     fn sync_operate(&self, operation: SyncOperation) -> Result<SyncDone, Vec<String>> {
         self.operate_sync(operation)
+    }
+
+    fn cache_list(&self, filter: &CacheFilter, whole: bool) -> Result<CacheListing, String> {
+        self.list_cache(filter, whole)
+    }
+
+    fn cache_flush(&self, filter: &CacheFilter) -> Result<CacheFlushed, String> {
+        self.flush_cache(filter)
     }
 }

@@ -1,259 +1,233 @@
-//! The response cache: entries by question, bounded in bytes, readable by the
-//! packet workers.
+//! The response cache: kept responses by question, bounded in bytes, readable
+//! by the packet workers.
 //!
-//! `quick_cache` brings sharding, scan resistance and the bound; a look-up
-//! takes a read lock of one shard and clones an `Arc`. moka was left out: a
-//! `get` costs six times more.
+//! Our own, since none at hand keeps the bytes where they are counted: shards
+//! of an index over segments of plain bytes ([`shard`] tells how they are
+//! reclaimed, [`record`] how they are laid out). A hit takes a read lock of one
+//! shard for as long as the response is copied out; nothing is allocated and
+//! no count of owners moves between cores.
+//!
+//! Expired responses stay until their space is needed: they stand in when an
+//! upstream fails (RFC 8767).
 
-use std::hash::{BuildHasher, Hash, Hasher};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+mod key;
+mod record;
+pub mod save;
+mod shard;
+#[cfg(test)]
+mod tests;
 
-use quick_cache::sync::{Cache, DefaultLifecycle};
-use quick_cache::{Equivalent, Weighter};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use crate::wire::{Class, FoldedName, Name, Rtype, name};
+pub use key::{KeptHash, Key, KeyRef, bits};
+
+use crate::metrics::forward::CacheUsage;
+use crate::wire::{Flags, Rcode};
 
 use super::entry::Entry;
+use super::kept::{Kept, Traits};
 
-/// Bits of a key besides the question.
-pub mod bits {
-    /// DNSSEC OK (RFC 3225): signatures are wanted.
-    pub const DNSSEC_OK: u8 = 1;
-    /// Checking disabled (RFC 4035).
-    pub const CHECKING_DISABLED: u8 = 2;
-    /// The name is ours: the fallback must not answer it. Part of the key, so
-    /// that an answer of the fallback, kept while the name was a stranger's, is
-    /// never found once it is ours.
-    pub const OWN: u8 = 4;
-}
+/// Most shards: writers rarely meet readers, and a reclaimed segment is short work.
+const SHARDS: usize = 64;
+/// Fewest bytes of a shard if there are several: a quarter of it takes the
+/// largest response.
+const SHARD_BYTES: u64 = 256 << 10;
 
-/// What is asked, and of whom: two questions with equal keys get equal answers.
-#[derive(Clone, Copy, Debug)]
-pub struct KeyRef<'a> {
-    /// Identifies the forward rule together with its upstreams and the fallback.
-    pub partition: u32,
-    /// QNAME, folded, wire form.
-    pub name: &'a [u8],
-    /// QTYPE.
-    pub qtype: Rtype,
-    /// QCLASS.
-    pub qclass: Class,
-    /// See [`bits`].
-    pub bits: u8,
-    hash: u64,
-}
+/// A shard in cache lines of its own.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Padded(RwLock<shard::Shard>);
 
-/// An owned [`KeyRef`].
-#[derive(Clone, Debug)]
-pub struct Key {
-    partition: u32,
-    name: Box<[u8]>,
-    qtype: Rtype,
-    qclass: Class,
-    bits: u8,
-    hash: u64,
-}
+impl Padded {
+    fn read(&self) -> RwLockReadGuard<'_, shard::Shard> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
 
-impl KeyRef<'_> {
-    /// An owned copy.
-    pub fn to_key(&self) -> Key {
-        let Self { partition, qtype, qclass, bits, hash, .. } = *self;
-        Key { partition, name: self.name.into(), qtype, qclass, bits, hash }
+    fn write(&self) -> RwLockWriteGuard<'_, shard::Shard> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Key {
-    /// A borrowed view.
-    pub fn as_ref(&self) -> KeyRef<'_> {
-        let Self { partition, qtype, qclass, bits, hash, .. } = *self;
-        KeyRef { partition, name: &self.name, qtype, qclass, bits, hash }
-    }
-
-    /// QNAME.
-    pub fn name(&self) -> Option<Name> {
-        FoldedName::parse(&self.name).map(|(name, _)| name.to_name())
-    }
-}
-
-impl PartialEq for KeyRef<'_> {
-    #[inline]
-    fn eq(&self, other: &Self) -> bool {
-        self.hash == other.hash
-            && self.partition == other.partition
-            && self.qtype == other.qtype
-            && self.qclass == other.qclass
-            && self.bits == other.bits
-            && self.name == other.name
-    }
-}
-
-impl PartialEq for Key {
-    fn eq(&self, other: &Self) -> bool {
-        self.as_ref() == other.as_ref()
-    }
-}
-
-impl Eq for Key {}
-
-impl Hash for KeyRef<'_> {
-    #[inline]
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.hash);
-    }
-}
-
-impl Hash for Key {
-    #[inline]
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.hash);
-    }
-}
-
-impl Equivalent<Key> for KeyRef<'_> {
-    #[inline]
-    fn equivalent(&self, key: &Key) -> bool {
-        *self == key.as_ref()
-    }
-}
-
-/// Passes the hash through that a key already holds.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct KeptHash(u64);
-
-impl BuildHasher for KeptHash {
-    type Hasher = Self;
-
-    #[inline]
-    fn build_hasher(&self) -> Self {
-        Self(0)
-    }
-}
-
-impl Hasher for KeptHash {
-    #[inline]
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        // Keys write one u64; anything else would still be a hash.
-        self.0 = bytes.iter().fold(self.0, |hash, byte| hash.rotate_left(8) ^ u64::from(*byte));
-    }
-
-    #[inline]
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
-    }
-}
-
-/// Weighs entries in bytes.
-#[derive(Clone, Copy, Debug)]
-struct Bytes;
-
-/// What a slot of the map costs besides key and entry: its share of the hash
-/// table and the links of the eviction queues.
-const SLOT: u64 = 64;
-
-impl Weighter<Key, Arc<Entry>> for Bytes {
-    fn weight(&self, key: &Key, entry: &Arc<Entry>) -> u64 {
-        entry.weight() + size_of::<Key>() as u64 + key.name.len() as u64 + SLOT
-    }
-}
-
-/// Responses of upstreams, until they expire or others need the space.
+/// Responses of upstreams, until others need the space.
+#[derive(Debug)]
 pub struct ResponseCache {
-    map: Cache<Key, Arc<Entry>, Bytes, KeptHash, DefaultLifecycle<Key, Arc<Entry>>>,
+    shards: Box<[Padded]>,
+    /// The shards in use, one less than a power of two.
+    mask: AtomicUsize,
     /// The bound in bytes; 0 is off.
     max_bytes: AtomicU64,
-    /// Keeps clients from choosing names that collide.
-    seed: u64,
+    stale: StaleBounds,
 }
 
-/// The bytes that an entry of a usual answer takes, to size the map.
-const USUAL_WEIGHT: u64 = 512;
+/// What may stand in for an answer that does not come (RFC 8767).
+#[derive(Debug, Default)]
+struct StaleBounds {
+    /// For so long after it expired, milliseconds; 0 for never.
+    max_age: AtomicU64,
+    /// For so long the upstream is not asked again after it failed, milliseconds.
+    recheck: AtomicU64,
+    /// The TTL that it goes out with, seconds.
+    ttl: AtomicU32,
+}
 
 impl ResponseCache {
     /// An empty cache of at most `max_bytes`; 0 switches it off.
     pub fn new(max_bytes: u64) -> Self {
-        // The map grows on demand: this bounds what it reserves at start.
-        let items = (max_bytes / USUAL_WEIGHT).clamp(64, 1 << 16) as usize;
-        let map = Cache::with(items, max_bytes, Bytes, KeptHash::default(), DefaultLifecycle::default());
-        Self { map, max_bytes: AtomicU64::new(max_bytes), seed: rand::random() }
+        let cache = Self {
+            shards: (0..SHARDS).map(|_| Padded::default()).collect(),
+            mask: AtomicUsize::new(0),
+            max_bytes: AtomicU64::new(0),
+            stale: StaleBounds::default(),
+        };
+        cache.set_max_bytes(max_bytes);
+        cache
     }
 
-    /// Changes the bound; entries beyond it go.
+    /// Changes the bound; responses beyond it go. A bound that takes another
+    /// number of shards (below 16 MiB) empties the cache.
     pub fn set_max_bytes(&self, max_bytes: u64) {
-        if self.max_bytes.swap(max_bytes, Ordering::Relaxed) != max_bytes {
-            self.map.set_capacity(max_bytes);
+        self.max_bytes.store(max_bytes, Ordering::Relaxed);
+        let used = (max_bytes / SHARD_BYTES).clamp(1, SHARDS as u64);
+        let used = 1usize << used.ilog2();
+        if self.mask.swap(used - 1, Ordering::Relaxed) != used - 1 {
+            // What stands in another shard from now on must not be found again
+            // once the number is as before.
+            self.clear();
         }
-        if max_bytes == 0 {
-            self.map.clear();
+        let fixed = (self.shards.len() * size_of::<Padded>()) as u64;
+        let budget = usize::try_from(max_bytes.saturating_sub(fixed)).unwrap_or(usize::MAX) / used;
+        for (index, shard) in self.shards.iter().enumerate() {
+            shard.write().set_budget(if index < used { budget } else { 0 });
         }
     }
 
-    /// The key of a question.
-    #[inline]
-    pub fn key<'a>(
-        &self,
-        partition: u32,
-        name: &'a [u8],
-        qtype: Rtype,
-        qclass: Class,
-        bits: u8,
-    ) -> KeyRef<'a> {
-        let fields = u64::from(partition) << 40
-            | u64::from(bits) << 32
-            | u64::from(qtype.0) << 16
-            | u64::from(qclass.0);
-        let hash = name::hash(name, self.seed ^ fields.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        KeyRef { partition, name, qtype, qclass, bits, hash }
+    /// Sets how long after they expired responses may stand in, how long an
+    /// upstream that failed is left alone for it (both in milliseconds), and
+    /// the TTL that they go out with, in seconds.
+    pub fn set_stale(&self, max_age: u64, recheck: u64, ttl: u32) {
+        self.stale.max_age.store(max_age, Ordering::Relaxed);
+        self.stale.recheck.store(recheck, Ordering::Relaxed);
+        self.stale.ttl.store(ttl, Ordering::Relaxed);
     }
 
-    /// The entry of `key`, if it is still an answer at `now`.
+    /// For how many milliseconds after they expired responses may stand in.
     #[inline]
-    pub fn get(&self, key: &KeyRef<'_>, now: u64) -> Option<Arc<Entry>> {
+    pub fn max_stale(&self) -> u64 {
+        self.stale.max_age.load(Ordering::Relaxed)
+    }
+
+    /// The TTL of responses that stand in, seconds (RFC 8767 section 5 says 30).
+    pub fn stale_ttl(&self) -> u32 {
+        self.stale.ttl.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    fn shard(&self, hash: u64) -> Option<&Padded> {
+        // Bits that neither the index's places (the lowest) nor its tags (the highest seven) take.
+        self.shards.get((hash >> 40) as usize & self.mask.load(Ordering::Relaxed))
+    }
+
+    /// Calls `read` with the response kept for `key`, expired or not, and
+    /// counts a use. The shard is locked meanwhile: `read` must be short and
+    /// must not come back here.
+    #[inline]
+    pub fn read<T>(&self, key: &KeyRef<'_>, read: impl FnOnce(&Kept<'_>) -> T) -> Option<T> {
+        self.shard(key.hash)?.read().read(key, |kept| {
+            kept.marks.ask();
+            read(kept)
+        })
+    }
+
+    /// A copy of the response of `key`, if it is still an answer at `now`.
+    pub fn get(&self, key: &KeyRef<'_>, now: u64) -> Option<Entry> {
+        self.read(key, |kept| kept.is_fresh(now).then(|| Entry::from_kept(kept)))?
+    }
+
+    /// A copy of the response of `key` that may stand in for an answer.
+    pub fn get_usable(&self, key: &KeyRef<'_>, now: u64) -> Option<Entry> {
+        let max_stale = self.max_stale();
+        self.read(key, |kept| kept.is_usable(now, max_stale).then(|| Entry::from_kept(kept)))?
+    }
+
+    /// Keeps `kept`, unless it is not to be kept; if it is an answer, what was
+    /// kept before goes, since the upstream no longer says that. An upstream's
+    /// failure does not take the place of an answer that may still stand in:
+    /// it is noted there, and the upstream is left alone for a while.
+    pub fn insert(&self, key: &KeyRef<'_>, kept: &Kept<'_>, now: u64) -> bool {
+        let Some(shard) = self.shard(key.hash) else { return false };
         if self.max_bytes.load(Ordering::Relaxed) == 0 {
-            return None;
+            return false;
         }
-        self.map.get(key).filter(|entry| entry.is_fresh(now))
+        if kept.head.traits.has(Traits::FAILURE) && self.fail(key, now) {
+            return false;
+        }
+        if kept.head.expires <= kept.head.stored {
+            let is_whole = !kept.flags().has(Flags::TC);
+            if is_whole && matches!(kept.head.rcode, Rcode::NOERROR | Rcode::NXDOMAIN) {
+                shard.write().remove(key);
+            }
+            return false;
+        }
+        shard.write().insert(key, kept)
     }
 
-    /// Keeps `entry`, unless it is not to be kept.
-    pub fn insert(&self, key: Key, entry: Arc<Entry>) {
-        if entry.is_cacheable() && self.max_bytes.load(Ordering::Relaxed) > 0 {
-            self.map.insert(key, entry);
-        }
+    /// Notes that the upstream failed to renew the response of `key`, which
+    /// stands in for a while without another try. `false` if there is none.
+    pub fn fail(&self, key: &KeyRef<'_>, now: u64) -> bool {
+        let max_stale = self.max_stale();
+        let retry_at = now.saturating_add(self.stale.recheck.load(Ordering::Relaxed));
+        let noted = self.shard(key.hash).and_then(|shard| {
+            shard.read().read(key, |kept| {
+                let usable = kept.is_usable(now, max_stale) && !kept.head.traits.has(Traits::FAILURE);
+                if usable {
+                    kept.marks.fail_until(retry_at);
+                }
+                usable
+            })
+        });
+        noted == Some(true)
     }
 
-    /// Forgets the entry of `key`.
+    /// Forgets the response of `key`.
     pub fn remove(&self, key: &KeyRef<'_>) {
-        self.map.remove(key);
+        if let Some(shard) = self.shard(key.hash) {
+            shard.write().remove(key);
+        }
+    }
+
+    /// Forgets what `gone` says; returns how many responses that were.
+    pub fn remove_if(&self, mut gone: impl FnMut(&KeyRef<'_>) -> bool) -> usize {
+        self.shards.iter().map(|shard| shard.write().remove_if(&mut gone)).sum()
     }
 
     /// Forgets everything.
     pub fn clear(&self) {
-        self.map.clear();
+        self.shards.iter().for_each(|shard| shard.write().clear());
     }
 
-    /// Number of entries, expired ones included.
-    pub fn len(&self) -> usize {
-        self.map.len()
+    /// Calls `visit` with every response, a shard at a time and locked.
+    pub fn for_each(&self, mut visit: impl FnMut(&KeyRef<'_>, &Kept<'_>)) {
+        self.shards.iter().for_each(|shard| shard.read().for_each(&mut visit));
     }
 
-    /// Whether nothing is kept.
-    pub fn is_empty(&self) -> bool {
-        self.map.is_empty()
+    /// The bound in bytes.
+    pub fn max_bytes(&self) -> u64 {
+        self.max_bytes.load(Ordering::Relaxed)
     }
 
-    /// Bytes in use.
-    pub fn bytes(&self) -> u64 {
-        self.map.weight()
-    }
-}
-
-impl std::fmt::Debug for ResponseCache {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ResponseCache").field("entries", &self.len()).finish_non_exhaustive()
+    /// How much it holds.
+    pub fn usage(&self) -> CacheUsage {
+        let mut usage =
+            CacheUsage { bytes: (self.shards.len() * size_of::<Padded>()) as u64, ..CacheUsage::default() };
+        for shard in &self.shards {
+            let shard = shard.read();
+            let turnover = shard.turnover();
+            usage.entries += shard.len() as u64;
+            usage.bytes += shard.bytes() as u64;
+            usage.evicted += turnover.evicted;
+            usage.too_large += turnover.too_large;
+        }
+        usage
     }
 }

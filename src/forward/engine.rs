@@ -175,12 +175,12 @@ impl Engine {
 
     /// A client's question: joins an exchange or begins one.
     fn ask(&mut self, submission: Submission) {
-        let Submission { question, now: now_ms, expires, waiter } = submission;
+        let Submission { question, now: now_ms, expires, renewal, waiter } = submission;
         let now = Instant::now();
         let expires = expires.unwrap_or(now + self.tables.limits.client_deadline);
         // The answer may have come since the worker looked.
-        if let Some(entry) = self.shared.cache.get(&question.key.as_ref(), now_ms) {
-            return waiter.done(Ok(entry));
+        if !renewal && let Some(entry) = self.shared.cache.get(&question.key.as_ref(), now_ms) {
+            return waiter.done(Ok(Arc::new(entry)));
         }
         let limits = self.tables.limits;
         if self.waiters >= limits.max_in_flight.saturating_mul(WAITERS_PER_QUESTION).max(limits.max_waiters) {
@@ -228,7 +228,9 @@ impl Engine {
         self.shared.metrics.reject(rejection);
         let ede = match rejection {
             Rejection::NoUpstream => Ede { code: 23, text: "no upstream is known" },
-            Rejection::InFlight | Rejection::Waiters | Rejection::Stopping => Ede::OVERLOADED,
+            Rejection::InFlight | Rejection::Waiters | Rejection::Stopping | Rejection::Client => {
+                Ede::OVERLOADED
+            }
         };
         waiter.done(Err(ede));
     }
@@ -429,6 +431,7 @@ impl Engine {
             self.timers.remove(&(armed, id));
         }
         let now = Instant::now();
+        let clock = exchange.clock(now);
         for outstanding in &exchange.ask.outstanding {
             self.sockets.release(outstanding.sent);
             // What is out for less may still come: no failure of the upstream's.
@@ -444,7 +447,7 @@ impl Engine {
         }
         self.waiters -= exchange.waiters.len();
         if let Ok(entry) = outcome {
-            self.shared.cache.insert(exchange.question.key, Arc::clone(entry));
+            self.shared.cache.insert(&exchange.question.key.as_ref(), &entry.kept(), clock);
         }
         for waiting in exchange.waiters {
             waiting.waiter.done(outcome.clone());

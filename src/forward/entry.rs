@@ -1,15 +1,17 @@
 //! A response as it is kept: wire form without OPT, with the places of its
 //! TTLs and the time that it may be used.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use crate::wire::edns::OPTION_EDE;
 use crate::wire::header;
 use crate::wire::message::{Message, Record, Section};
 use crate::wire::{Ede, Flags, Name, Rcode, Rtype, read_u32};
 
 use super::chain::Chain;
+use super::kept::{Head, Kept, Marks, Traits, lead};
 use super::reply::UpstreamReply;
+use super::respond;
+
+pub use super::kept::Checked;
 
 /// How long responses are kept, in seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,48 +26,56 @@ pub struct TtlBounds {
     pub servfail: u32,
 }
 
-/// Which snapshot a leading entry was compared with, and where it leads in it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Checked {
-    /// [`crate::forward::Split::instance`].
-    pub instance: u64,
-    /// Index of the first target that the snapshot answers.
-    pub cut: Option<usize>,
-}
-
-/// A response at hand, cached or just received.
+/// A response at hand, just received or copied out of the cache.
 #[derive(Debug)]
 pub struct Entry {
+    head: Head,
     bytes: Box<[u8]>,
-    question_end: u16,
-    ttls: Box<[u16]>,
-    rcode: Rcode,
+    ttls: Box<[u8]>,
     ede: Box<[u8]>,
-    /// Coarse monotonic milliseconds of its arrival.
-    stored: u64,
-    /// When it stops being an answer, same clock; `stored` if it is not to be kept.
-    expires: u64,
     targets: Box<[Name]>,
-    /// Only the chain is here: the last target was answered by the snapshot.
-    leading: bool,
-    /// The fallback's answer: void once a target of its chain is ours.
-    from_fallback: bool,
-    /// [`Checked`] in one word: instance above the low eight bits, cut + 1 in them.
-    checked: AtomicU64,
+    marks: Marks,
+}
+
+/// Longest life of a restored response, milliseconds: the configuration allows
+/// seven days at most.
+const MOST_LEFT: i64 = 7 * 86_400 * 1000;
+
+/// A response as it was saved.
+#[derive(Clone, Copy, Debug)]
+pub struct Restored<'a> {
+    /// The response code.
+    pub rcode: Rcode,
+    /// What was special about it.
+    pub traits: Traits,
+    /// How often it was used lately.
+    pub asked: u8,
+    /// Milliseconds since it arrived.
+    pub age: u64,
+    /// Milliseconds until it expires; negative if it has.
+    pub left: i64,
+    /// Extended errors as EDNS options.
+    pub ede: &'a [u8],
+    /// Header, question and records.
+    pub bytes: &'a [u8],
 }
 
 impl Entry {
-    /// Takes a response in. `chain` is its chain; with `leading`, the chain
-    /// is all there is and its last target belongs to the snapshot.
+    /// Takes a response in. `chain` is its chain; with a cut in `checked`, the
+    /// chain is all there is and its last target belongs to the snapshot.
     pub fn new(reply: UpstreamReply, chain: Chain, bounds: &TtlBounds, now: u64, checked: Checked) -> Self {
         let leading = checked.cut.is_some();
         let life = lifetime(&reply, &chain, bounds, leading);
+        let failed = matches!(reply.rcode, Rcode::SERVFAIL | Rcode::REFUSED | Rcode::FORMERR);
         let UpstreamReply { bytes, rcode, ede, .. } = refused_as_servfail(reply);
         let mut entry = Self::lasting(bytes, rcode, ede, now);
-        entry.expires = now.saturating_add(u64::from(life) * 1000);
+        entry.head.expires = now.saturating_add(u64::from(life) * 1000);
+        entry.head.lead = if failed { 0 } else { lead(life) };
         entry.targets = chain.targets.into();
-        entry.leading = leading;
-        entry.set_checked(checked);
+        entry.set_trait(Traits::HAS_TARGETS, !entry.targets.is_empty());
+        entry.set_trait(Traits::LEADING, leading);
+        entry.set_trait(Traits::FAILURE, failed);
+        entry.marks.set_checked(checked);
         entry
     }
 
@@ -78,7 +88,7 @@ impl Entry {
             question_end = message.question_end();
             for record in message.records() {
                 // A message has at most 65,535 bytes, so every offset fits.
-                ttls.push(u16::try_from(record.ttl_at).unwrap_or(u16::MAX));
+                ttls.extend_from_slice(&u16::try_from(record.ttl_at).unwrap_or(u16::MAX).to_be_bytes());
                 lower.push((record.ttl_at, served_ttl(&bytes, &record)));
             }
         }
@@ -88,18 +98,79 @@ impl Entry {
             }
         }
         Self {
+            head: Head {
+                question_end: question_end as u16,
+                rcode,
+                stored: now,
+                expires: now,
+                lead: 0,
+                traits: Traits::default(),
+            },
             bytes: bytes.into(),
-            question_end: question_end as u16,
             ttls: ttls.into(),
-            rcode,
             ede: ede.into(),
-            stored: now,
-            expires: now,
             targets: Box::default(),
-            leading: false,
-            from_fallback: false,
-            checked: AtomicU64::new(0),
+            marks: Marks::default(),
         }
+    }
+
+    /// A copy of what lies elsewhere.
+    pub fn from_kept(kept: &Kept<'_>) -> Self {
+        Self {
+            head: kept.head,
+            bytes: kept.bytes.into(),
+            ttls: kept.ttls.into(),
+            ede: kept.ede.into(),
+            targets: kept.targets().into(),
+            marks: Marks::of(kept.marks),
+        }
+    }
+
+    /// What `kept`, which has expired, is as a stand-in at `now`: every TTL is
+    /// `ttl`, and the extended errors begin with the one that tells of it.
+    pub fn stale(kept: &Kept<'_>, now: u64, ttl: u32) -> Self {
+        let mut entry = Self::from_kept(kept);
+        let end = entry.bytes.len();
+        respond::set_ttls(&entry.ttls, ttl, end, &mut entry.bytes);
+        entry.ede = respond::stale_options(kept).into();
+        (entry.head.stored, entry.head.expires) = (now, now);
+        entry.set_trait(Traits::STALE, true);
+        entry
+    }
+
+    /// What the cache held when the process before this one ended: `age` and
+    /// `left` say since when and for how long, in milliseconds from now; `left`
+    /// is negative for what has expired. Everything that the message itself
+    /// tells is read from it. `None` if it is none.
+    pub fn restored(saved: &Restored<'_>, now: u64) -> Option<Self> {
+        let message = Message::parse(saved.bytes)?;
+        let end = message.records().last().map_or(message.question_end(), |record| record.end());
+        if end != saved.bytes.len() || end > usize::from(u16::MAX) || saved.left > MOST_LEFT {
+            return None;
+        }
+        let targets = Chain::walk(&message).targets;
+        let mut entry = Self::lasting(saved.bytes.to_vec(), saved.rcode, saved.ede.to_vec(), now);
+        entry.head.stored = now.checked_sub(saved.age)?;
+        entry.head.expires = now.checked_add_signed(saved.left)?;
+        let life = entry.head.expires.saturating_sub(entry.head.stored) / 1000;
+        let known = Traits::LEADING | Traits::OF_FALLBACK | Traits::FAILURE;
+        entry.head.traits = Traits(saved.traits.0 & known);
+        entry.set_trait(Traits::HAS_TARGETS, !targets.is_empty());
+        entry.head.lead = lead(u32::try_from(life).unwrap_or(u32::MAX));
+        entry.targets = targets.into();
+        entry.marks.set_asked(saved.asked);
+        Some(entry)
+    }
+
+    /// The response as it is read.
+    #[inline]
+    pub fn kept(&self) -> Kept<'_> {
+        let Self { head, bytes, ttls, ede, marks, .. } = self;
+        Kept { head: *head, bytes, ttls, ede, marks }
+    }
+
+    fn set_trait(&mut self, bit: u8, set: bool) {
+        self.head.traits.0 |= if set { bit } else { 0 };
     }
 
     /// Header, question and records.
@@ -108,28 +179,16 @@ impl Entry {
         &self.bytes
     }
 
-    /// Where the question ends.
-    #[inline]
-    pub fn question_end(&self) -> usize {
-        usize::from(self.question_end)
-    }
-
-    /// Offsets of the TTLs.
-    #[inline]
-    pub fn ttls(&self) -> &[u16] {
-        &self.ttls
-    }
-
     /// The response code.
     #[inline]
-    pub fn rcode(&self) -> Rcode {
-        self.rcode
+    pub const fn rcode(&self) -> Rcode {
+        self.head.rcode
     }
 
     /// The header's flags as the upstream set them.
     #[inline]
     pub fn flags(&self) -> Flags {
-        header::flags(&self.bytes).unwrap_or_default()
+        self.kept().flags()
     }
 
     /// Extended errors as EDNS options.
@@ -139,25 +198,18 @@ impl Entry {
     }
 
     /// Whole seconds since it arrived.
-    #[inline]
     pub fn age(&self, now: u64) -> u32 {
-        u32::try_from(now.saturating_sub(self.stored) / 1000).unwrap_or(u32::MAX)
+        self.kept().age(now)
     }
 
     /// Whether it still is an answer.
-    #[inline]
     pub fn is_fresh(&self, now: u64) -> bool {
-        now < self.expires
+        self.kept().is_fresh(now)
     }
 
     /// Whether it may be kept at all.
-    pub fn is_cacheable(&self) -> bool {
-        self.expires > self.stored
-    }
-
-    /// Seconds that it has left.
-    pub fn remaining(&self, now: u64) -> u64 {
-        self.expires.saturating_sub(now) / 1000
+    pub const fn is_cacheable(&self) -> bool {
+        self.head.expires > self.head.stored
     }
 
     /// The targets of its chain.
@@ -168,40 +220,33 @@ impl Entry {
 
     /// Whether it is a chain alone, whose last target the snapshot answered.
     #[inline]
-    pub fn is_leading(&self) -> bool {
-        self.leading
+    pub const fn is_leading(&self) -> bool {
+        self.head.traits.has(Traits::LEADING)
+    }
+
+    /// Whether it is an upstream's failure.
+    #[inline]
+    pub const fn is_failure(&self) -> bool {
+        self.head.traits.has(Traits::FAILURE)
+    }
+
+    /// Whether it has expired and stands in.
+    #[inline]
+    pub const fn is_stale(&self) -> bool {
+        self.head.traits.has(Traits::STALE)
     }
 
     /// Marks it as the fallback's answer.
     #[must_use]
     pub fn of_fallback(mut self) -> Self {
-        self.from_fallback = true;
+        self.set_trait(Traits::OF_FALLBACK, true);
         self
     }
 
     /// Whether it is the fallback's answer.
     #[inline]
-    pub fn is_of_fallback(&self) -> bool {
-        self.from_fallback
-    }
-
-    /// The last comparison with a snapshot.
-    #[inline]
-    pub fn checked(&self) -> Checked {
-        let word = self.checked.load(Ordering::Relaxed);
-        Checked { instance: word >> 8, cut: ((word & 0xff) as usize).checked_sub(1) }
-    }
-
-    /// Remembers a comparison.
-    pub fn set_checked(&self, checked: Checked) {
-        let cut = checked.cut.map_or(0, |cut| cut as u64 + 1);
-        self.checked.store(checked.instance << 8 | (cut & 0xff), Ordering::Relaxed);
-    }
-
-    /// Bytes that it takes up, allocations included.
-    pub fn weight(&self) -> u64 {
-        let names: usize = self.targets.iter().map(|n| n.as_wire().len() + size_of::<Name>()).sum();
-        (size_of::<Self>() + 16 + self.bytes.len() + self.ttls.len() * 2 + self.ede.len() + names) as u64
+    pub const fn is_of_fallback(&self) -> bool {
+        self.head.traits.has(Traits::OF_FALLBACK)
     }
 }
 

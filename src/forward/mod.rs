@@ -10,8 +10,9 @@
 //! Queries go on as wire messages, so that class, DO, CD, unknown types and
 //! extended errors survive; hickory-resolver's `Resolver` loses them. All
 //! exchanges live on one thread with one epoll set: a task per packet costs
-//! more than the packet. Encrypted upstreams, health, budgets and stale
-//! answers will come in at [`exchange`] and [`sockets`].
+//! more than the packet. Encrypted upstreams, health and budgets
+//! will come in at [`exchange`] and [`sockets`]; expired answers stand in, and hot
+//! ones are renewed, by who waits: the engine knows neither.
 
 pub mod cache;
 pub mod chain;
@@ -19,6 +20,7 @@ mod engine;
 pub mod entry;
 mod exchange;
 mod inbox;
+pub mod kept;
 pub mod question;
 pub mod reply;
 pub mod respond;
@@ -29,14 +31,17 @@ pub mod tables;
 mod tcp;
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::config;
 use crate::metrics::forward::{ForwardMetrics, Rejection};
 use crate::metrics::{Export, Exporter};
 use crate::wire::{Ede, Name};
 
 use cache::ResponseCache;
+use cache::save::{self, Clocks, SaveError};
 use entry::Entry;
 use question::Question;
 use rules::Group;
@@ -82,6 +87,9 @@ pub struct Submission {
     /// When the waiter gets an answer at the latest; `None` for the
     /// configured time from now.
     pub expires: Option<Instant>,
+    /// Whether a response that is still fresh is to be renewed: no client
+    /// waits, and what is kept is no reason not to ask.
+    pub renewal: bool,
     /// Who waits.
     pub waiter: Box<dyn Waiter>,
 }
@@ -106,6 +114,7 @@ impl Forwarder {
         let partitions = Partitions::default();
         let tables = Arc::new(Swap::new(Tables::new(settings, &partitions)));
         let cache = Arc::new(ResponseCache::new(settings.cache.max_bytes));
+        set_stale(&cache, &settings.cache);
         let metrics = Arc::new(ForwardMetrics::default());
         let local = local(Arc::clone(&tables));
         let shared = engine::Shared {
@@ -124,6 +133,7 @@ impl Forwarder {
     pub fn reload(&self, settings: &Settings) {
         self.tables.replace(Tables::new(settings, &self.partitions));
         self.cache.set_max_bytes(settings.cache.max_bytes);
+        set_stale(&self.cache, &settings.cache);
         self.engine.wake();
     }
 
@@ -145,6 +155,29 @@ impl Forwarder {
         &self.metrics
     }
 
+    /// What the rules in force are, by their numbers in the cache.
+    fn saved_rules(&self) -> save::Rules {
+        let tables = self.tables.load();
+        let fallback = tables.fallback.as_ref().map(|group| &group.upstreams);
+        let rule = |rule: &rules::Rule| {
+            let identity = format!("{} {:?} {fallback:?}", rule.suffix, rule.group.upstreams);
+            (rule.partition, identity)
+        };
+        tables.rules.iter().map(rule).collect()
+    }
+
+    /// Saves the cached responses to `path`; `now` is the workers' clock.
+    /// Returns how many those are.
+    pub fn save_cache(&self, path: &Path, now: u64) -> Result<u64, SaveError> {
+        save::save(&self.cache, path, &self.saved_rules(), Clocks::at(now))
+    }
+
+    /// Takes over what [`Self::save_cache`] wrote before; returns how many
+    /// responses those are. For the start: nothing is cached yet.
+    pub fn load_cache(&self, path: &Path, now: u64) -> Result<u64, SaveError> {
+        save::load(&self.cache, path, &self.saved_rules(), Clocks::at(now))
+    }
+
     /// Takes a place in the engine's queue, which is bounded.
     pub fn reserve(&self) -> Result<Place<'_>, Rejection> {
         let limit = self.tables.with(|tables| tables.limits.max_in_flight);
@@ -155,11 +188,30 @@ impl Forwarder {
     pub fn client_deadline(&self) -> Duration {
         self.tables.with(|tables| tables.limits.client_deadline)
     }
+
+    /// How long a client waits at most while an expired response is at hand.
+    pub fn stale_after(&self) -> Duration {
+        self.tables.with(|tables| tables.limits.stale_after)
+    }
+
+    /// How long an exchange may take.
+    pub fn exchange_deadline(&self) -> Duration {
+        self.tables.with(|tables| tables.limits.exchange_deadline)
+    }
+}
+
+fn set_stale(cache: &ResponseCache, settings: &config::Cache) {
+    let milliseconds = |seconds: u32| u64::from(seconds) * 1000;
+    cache.set_stale(
+        milliseconds(settings.max_stale),
+        milliseconds(settings.stale_recheck),
+        settings.stale_ttl,
+    );
 }
 
 impl Export for Forwarder {
     fn export(&self, out: &mut Exporter) {
         self.metrics.export(out);
-        self.metrics.export_cache(self.cache.len(), self.cache.bytes(), out);
+        self.metrics.cache().export(&self.cache.usage(), out);
     }
 }

@@ -3,9 +3,10 @@
 use crate::wire::edns::{Edns, OPT_LEN};
 use crate::wire::header::{self, Counts};
 use crate::wire::message::{Message, Section};
-use crate::wire::{Flags, Rcode, Rtype, read_u32};
+use crate::wire::{Ede, Flags, Rcode, Rtype, read_u32};
 
-use super::entry::Entry;
+use super::entry::ede_option;
+use super::kept::Kept;
 
 /// What a response takes from the client's query.
 #[derive(Clone, Copy, Debug)]
@@ -25,16 +26,45 @@ pub struct Recipient {
 }
 
 /// Turns `buf`, which opens with the client's header and question, into the
-/// response that `entry` is at `now`. The id and the question's spelling stay.
+/// response that `kept` is at `now`. The id and the question's spelling stay.
 /// Returns the length and the response code.
 #[inline]
-pub fn write(entry: &Entry, to: &Recipient, now: u64, buf: &mut [u8]) -> (usize, Rcode) {
+pub fn write(kept: &Kept<'_>, to: &Recipient, now: u64, buf: &mut [u8]) -> (usize, Rcode) {
+    fill(kept, to, kept.ede, buf, |end, buf| age_ttls(kept.ttls, kept.age(now), end, buf))
+}
+
+/// The same of a response that has expired and stands in (RFC 8767): every TTL
+/// is `ttl` seconds, and an extended error tells of it.
+#[cold]
+pub fn write_stale(kept: &Kept<'_>, to: &Recipient, ttl: u32, buf: &mut [u8]) -> (usize, Rcode) {
+    fill(kept, to, &stale_options(kept), buf, |end, buf| set_ttls(kept.ttls, ttl, end, buf))
+}
+
+/// The extended errors of a stand-in: that it is one, then the upstream's own.
+pub fn stale_options(kept: &Kept<'_>) -> Vec<u8> {
+    let ede = match kept.head.rcode {
+        Rcode::NXDOMAIN => Ede::STALE_NXDOMAIN_ANSWER,
+        _ => Ede::STALE_ANSWER,
+    };
+    let mut options = ede_option(ede);
+    options.extend_from_slice(kept.ede);
+    options
+}
+
+#[inline]
+fn fill(
+    kept: &Kept<'_>,
+    to: &Recipient,
+    ede: &[u8],
+    buf: &mut [u8],
+    ttls: impl FnOnce(usize, &mut [u8]),
+) -> (usize, Rcode) {
     let opt_len = if to.edns.is_some() { OPT_LEN } else { 0 };
     let limit = to.limit.min(buf.len());
-    let start = entry.question_end();
-    let bytes = entry.bytes();
+    let start = usize::from(kept.head.question_end);
+    let bytes = kept.bytes;
     let mut counts = header::counts(bytes).unwrap_or_default();
-    let mut truncated = entry.flags().has(Flags::TC);
+    let mut truncated = kept.flags().has(Flags::TC);
     let mut end = bytes.len();
     if end + opt_len > limit {
         let fitting = shorten(bytes, limit.saturating_sub(opt_len), &mut counts);
@@ -44,8 +74,8 @@ pub fn write(entry: &Entry, to: &Recipient, now: u64, buf: &mut [u8]) -> (usize,
     if let (Some(place), Some(body)) = (buf.get_mut(start..end), bytes.get(start..end)) {
         place.copy_from_slice(body);
     }
-    age_ttls(entry, entry.age(now), end, buf);
-    let rcode = match entry.rcode() {
+    ttls(end, buf);
+    let rcode = match kept.head.rcode {
         // Without an OPT there is no room for the upper bits (RFC 6891
         // section 6.1.3); cut off, BADVERS would read as NOERROR.
         Rcode(16..) if to.edns.is_none() => Rcode::SERVFAIL,
@@ -53,10 +83,10 @@ pub fn write(entry: &Entry, to: &Recipient, now: u64, buf: &mut [u8]) -> (usize,
     };
     let mut flags = Flags::QR | Flags::RA | (to.flags.0 & (Flags::RD | Flags::CD)) | (rcode.0 & Flags::RCODE);
     flags |= if to.authoritative { Flags::AA } else { 0 };
-    flags |= if to.authentic { entry.flags().0 & Flags::AD } else { 0 };
+    flags |= if to.authentic { kept.flags().0 & Flags::AD } else { 0 };
     flags |= if truncated { Flags::TC } else { 0 };
     if let Some(edns) = &to.edns {
-        end = push_opt(buf, end, limit, edns, to.udp_size, rcode, entry.ede());
+        end = push_opt(buf, end, limit, edns, to.udp_size, rcode, ede);
         counts.additional = counts.additional.wrapping_add(1);
     }
     header::set_flags(buf, Flags(flags));
@@ -64,18 +94,31 @@ pub fn write(entry: &Entry, to: &Recipient, now: u64, buf: &mut [u8]) -> (usize,
     (end, rcode)
 }
 
-/// Lowers the TTLs that were copied; none goes below 0.
+/// Lowers the TTLs that lie before `end`; none goes below 0.
 #[inline]
-fn age_ttls(entry: &Entry, age: u32, end: usize, buf: &mut [u8]) {
+pub fn age_ttls(ttls: &[u8], age: u32, end: usize, buf: &mut [u8]) {
     if age == 0 {
         return;
     }
-    for &at in entry.ttls() {
-        let at = usize::from(at);
+    for place in ttls.as_chunks::<2>().0 {
+        let at = usize::from(u16::from_be_bytes(*place));
         if at + 4 > end {
             break;
         }
         let ttl = read_u32(buf, at).unwrap_or(0).saturating_sub(age);
+        if let Some(place) = buf.get_mut(at..at + 4) {
+            place.copy_from_slice(&ttl.to_be_bytes());
+        }
+    }
+}
+
+/// Sets the TTLs that lie before `end`.
+pub fn set_ttls(ttls: &[u8], ttl: u32, end: usize, buf: &mut [u8]) {
+    for place in ttls.as_chunks::<2>().0 {
+        let at = usize::from(u16::from_be_bytes(*place));
+        if at + 4 > end {
+            break;
+        }
         if let Some(place) = buf.get_mut(at..at + 4) {
             place.copy_from_slice(&ttl.to_be_bytes());
         }
@@ -137,13 +180,13 @@ fn push_opt(
 
 /// The response as a message of its own: `question` is the header and the
 /// question as the client sent them.
-pub fn to_vec(entry: &Entry, to: &Recipient, now: u64, question: &[u8]) -> (Vec<u8>, Rcode) {
-    let whole = entry.bytes().len().max(question.len()) + OPT_LEN + entry.ede().len();
+pub fn to_vec(kept: &Kept<'_>, to: &Recipient, now: u64, question: &[u8]) -> (Vec<u8>, Rcode) {
+    let whole = kept.bytes.len().max(question.len()) + OPT_LEN + kept.ede.len();
     let mut buf = vec![0; whole.min(to.limit.max(question.len() + OPT_LEN))];
     if let Some(place) = buf.get_mut(..question.len()) {
         place.copy_from_slice(question);
     }
-    let (len, rcode) = write(entry, to, now, &mut buf);
+    let (len, rcode) = write(kept, to, now, &mut buf);
     buf.truncate(len);
     (buf, rcode)
 }

@@ -58,6 +58,9 @@ impl Rules {
     /// The rule for `qname`; `None` only if there are no rules at all.
     #[inline]
     pub fn find(&self, qname: &FoldedName) -> Option<&Rule> {
+        if self.lengths & !1 == 0 {
+            return self.list.get(self.root);
+        }
         let labels = qname.label_count().min(63);
         // Bits of the suffix lengths that the name can have, longest first,
         // the root's left to the end.

@@ -44,6 +44,8 @@ impl Settings {
 pub struct Limits {
     /// The client is answered within this.
     pub client_deadline: Duration,
+    /// The same while an expired response is at hand (RFC 8767).
+    pub stale_after: Duration,
     /// A query is sent again after this.
     pub resend_after: Duration,
     /// An exchange ends after this.
@@ -52,6 +54,8 @@ pub struct Limits {
     pub max_in_flight: usize,
     /// Clients that wait for one question.
     pub max_waiters: usize,
+    /// Questions of one client that may wait.
+    pub max_waiters_per_client: usize,
     /// What our OPT announces.
     pub udp_bytes: u16,
 }
@@ -101,10 +105,12 @@ impl Tables {
         let forward = &settings.forward;
         let limits = Limits {
             client_deadline: forward.client_deadline,
+            stale_after: forward.stale_after,
             resend_after: forward.resend_after,
             exchange_deadline: forward.exchange_deadline.max(forward.client_deadline),
             max_in_flight: forward.max_in_flight,
             max_waiters: forward.max_waiters,
+            max_waiters_per_client: forward.max_waiters_per_client,
             udp_bytes: forward.udp_bytes,
         };
         let cache = &settings.cache;

@@ -1,11 +1,14 @@
-//! Counters of forwarding: upstreams, rejections, the response cache.
+//! Counters of forwarding: upstreams and rejections.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::response_cache::CacheMetrics;
 use super::{Export, Exporter};
+
+pub use super::response_cache::{CacheLookup, CacheUsage, Renewal};
 
 /// Upper bounds of `hubdns_forward_duration_seconds`, in microseconds.
 const BUCKETS_US: [u64; 13] = [
@@ -57,10 +60,12 @@ pub enum Rejection {
     NoUpstream,
     /// The engine is stopping.
     Stopping,
+    /// Too many questions of this client wait.
+    Client,
 }
 
 impl Rejection {
-    const ALL: [Self; 4] = [Self::InFlight, Self::Waiters, Self::NoUpstream, Self::Stopping];
+    const ALL: [Self; 5] = [Self::InFlight, Self::Waiters, Self::NoUpstream, Self::Stopping, Self::Client];
 
     /// The label for metrics.
     pub const fn label(self) -> &'static str {
@@ -69,6 +74,7 @@ impl Rejection {
             Self::Waiters => "waiters",
             Self::NoUpstream => "no_upstream",
             Self::Stopping => "stopping",
+            Self::Client => "client",
         }
     }
 }
@@ -99,29 +105,6 @@ impl Mismatch {
             Self::Id => "id",
             Self::Question => "question",
             Self::Malformed => "malformed",
-        }
-    }
-}
-
-/// What a look-up in the response cache gave.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CacheLookup {
-    /// An answer.
-    Hit,
-    /// Nothing, or nothing fresh.
-    Miss,
-    /// A chain whose end the snapshot no longer answers.
-    Outdated,
-}
-
-impl CacheLookup {
-    const ALL: [Self; 3] = [Self::Hit, Self::Miss, Self::Outdated];
-
-    const fn label(self) -> &'static str {
-        match self {
-            Self::Hit => "hit",
-            Self::Miss => "miss",
-            Self::Outdated => "outdated",
         }
     }
 }
@@ -176,26 +159,13 @@ impl UpstreamCounters {
     }
 }
 
-/// One counter per cache line, so that workers do not take it from each other.
-#[derive(Debug, Default)]
-#[repr(align(128))]
-struct Padded([AtomicU64; 3]);
-
-const LANES: usize = 16;
-
-static NEXT_LANE: AtomicUsize = AtomicUsize::new(0);
-
-thread_local! {
-    static LANE: usize = NEXT_LANE.fetch_add(1, Ordering::Relaxed) % LANES;
-}
-
 /// All counters of forwarding.
 #[derive(Debug, Default)]
 pub struct ForwardMetrics {
     upstreams: Mutex<Vec<(SocketAddr, Arc<UpstreamCounters>)>>,
-    rejected: [AtomicU64; 4],
+    rejected: [AtomicU64; 5],
     mismatches: [AtomicU64; 5],
-    lookups: [Padded; LANES],
+    cache: CacheMetrics,
     in_flight: AtomicU64,
     waiters: AtomicU64,
     coalesced: AtomicU64,
@@ -236,18 +206,21 @@ impl ForwardMetrics {
         get(&self.mismatches, kind as usize)
     }
 
+    /// What the response cache counts.
+    #[inline]
+    pub fn cache(&self) -> &CacheMetrics {
+        &self.cache
+    }
+
     /// The response cache was asked.
     #[inline]
     pub fn lookup(&self, result: CacheLookup) {
-        let lane = LANE.with(|lane| *lane);
-        if let Some(lane) = self.lookups.get(lane) {
-            add(&lane.0, result as usize);
-        }
+        self.cache.lookup(result);
     }
 
     /// How often the response cache gave `result`.
     pub fn lookups(&self, result: CacheLookup) -> u64 {
-        self.lookups.iter().map(|lane| get(&lane.0, result as usize)).sum()
+        self.cache.lookups(result)
     }
 
     /// A question joined the exchange of an equal one.
@@ -280,30 +253,15 @@ impl ForwardMetrics {
     pub fn load(&self) -> (u64, u64) {
         (self.in_flight.load(Ordering::Relaxed), self.waiters.load(Ordering::Relaxed))
     }
-
-    /// Adds the families that describe the response cache.
-    #[expect(clippy::cast_precision_loss, reason = "a gauge is a float; sizes stay below 2^53")]
-    pub fn export_cache(&self, entries: usize, bytes: u64, out: &mut Exporter) {
-        for result in CacheLookup::ALL {
-            out.counter(
-                "response_cache_lookups_total",
-                "Look-ups in the response cache by result.",
-                &[("result", result.label())],
-                self.lookups(result),
-            );
-        }
-        out.gauge("response_cache_entries", "Entries in the response cache.", &[], entries as f64);
-        out.gauge("response_cache_bytes", "Bytes taken by the response cache.", &[], bytes as f64);
-    }
 }
 
-fn add(counters: &[AtomicU64], at: usize) {
+pub(super) fn add(counters: &[AtomicU64], at: usize) {
     if let Some(counter) = counters.get(at) {
         counter.fetch_add(1, Ordering::Relaxed);
     }
 }
 
-fn get(counters: &[AtomicU64], at: usize) -> u64 {
+pub(super) fn get(counters: &[AtomicU64], at: usize) -> u64 {
     counters.get(at).map_or(0, |counter| counter.load(Ordering::Relaxed))
 }
 

@@ -12,6 +12,7 @@ pub mod exporter;
 pub mod forward;
 pub mod process;
 pub mod queries;
+pub mod response_cache;
 pub mod routes;
 pub mod sync;
 

@@ -1,23 +1,23 @@
 //! A query on its way to a response that takes more than one look: the chain
-//! so far, what to ask next, and whom to tell.
+//! so far, and what to ask next.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use crate::answer::{self, Context, Lookup, Miss, Outcome};
+use crate::forward::cache::KeyRef;
 use crate::forward::chain::{self, Chain};
 use crate::forward::entry::{self, Entry};
 use crate::forward::question::Question;
-use crate::forward::respond::{self, Recipient};
-use crate::forward::{Place, Submission, Waiter};
+use crate::metrics::forward::CacheLookup;
 use crate::snapshot::Snapshot;
 use crate::wire::message::{Message, MessageBuilder, Section};
-use crate::wire::{Class, Ede, Flags, FoldedName, HEADER_LEN, Name, Query, Rcode, Response, header};
+use crate::wire::{Class, Ede, Flags, FoldedName, HEADER_LEN, Name, Query, Rcode, Rtype, header};
 
-use super::{Origin, Reply, Shared, key_bits, recipient, splice};
+use super::cached::{Meeting, compare, key_bits};
+use super::{Shared, splice};
 
 /// How often a response may change between an upstream's chain and ours.
-const MAX_TURNS: u8 = 8;
+pub(super) const MAX_TURNS: u8 = 8;
 
 /// What is to be done for a job.
 pub(super) enum Verdict {
@@ -30,24 +30,26 @@ pub(super) enum Verdict {
 }
 
 impl Verdict {
-    const fn servfail(ede: Ede) -> Self {
+    pub(super) const fn servfail(ede: Ede) -> Self {
         Self::Fail { rcode: Rcode::SERVFAIL, ede: Some(ede) }
     }
 }
 
 /// The owned half of a query, and what was found so far.
 pub(super) struct Job {
-    query: Query,
-    context: Context,
+    pub(super) query: Query,
+    pub(super) context: Context,
     /// Header and question as the client sent them.
-    question: Box<[u8]>,
+    pub(super) question: Box<[u8]>,
     /// The records so far; `None` while the first answer is awaited.
     built: Option<MessageBuilder>,
+    /// Extended errors of the parts that stand in, as EDNS options.
+    stale: Vec<u8>,
     /// The name that is asked for now.
-    name: Name,
+    pub(super) name: Name,
     /// AA: the first owner name lies in a local zone.
     authoritative: bool,
-    turns: u8,
+    pub(super) turns: u8,
 }
 
 impl Job {
@@ -57,6 +59,7 @@ impl Job {
             context,
             question: question.into(),
             built: None,
+            stale: Vec::new(),
             name: query.qname.to_name(),
             authoritative: false,
             turns: 0,
@@ -64,7 +67,7 @@ impl Job {
     }
 
     /// Asks an upstream for QNAME.
-    pub(super) fn ask_qname(&mut self, shared: &Shared, snapshot: &Snapshot) -> Verdict {
+    pub(super) fn ask_qname(&mut self, shared: &Arc<Shared>, snapshot: &Snapshot) -> Verdict {
         let own = self.query.qclass == Class::IN
             && splice::classify(&self.name, self.query.qtype, snapshot) == Outcome::Miss(Miss::Own);
         self.ask(shared, own)
@@ -73,7 +76,7 @@ impl Job {
     /// Goes on behind `chain`, a response of ours that leads elsewhere.
     pub(super) fn follow_own(
         &mut self,
-        shared: &Shared,
+        shared: &Arc<Shared>,
         chain: &[u8],
         snapshot: &Snapshot,
         now: u64,
@@ -89,7 +92,7 @@ impl Job {
     /// Takes the response to what was asked, which leads to the snapshot at `cut`.
     pub(super) fn take(
         &mut self,
-        shared: &Shared,
+        shared: &Arc<Shared>,
         entry: &Arc<Entry>,
         cut: Option<usize>,
         snapshot: &Snapshot,
@@ -101,6 +104,9 @@ impl Job {
                     return Verdict::servfail(Ede::NETWORK_ERROR);
                 };
                 shared.forwarder.metrics().splice();
+                if entry.is_stale() {
+                    self.stale = entry.ede().to_vec();
+                }
                 let Some(mut built) = self.builder() else {
                     return Verdict::servfail(Ede::NETWORK_ERROR);
                 };
@@ -114,16 +120,47 @@ impl Job {
             }
             None if entry.rcode() == Rcode::NOERROR || entry.rcode() == Rcode::NXDOMAIN => {
                 let truncated = entry.flags().0 & Flags::TC;
-                let ede = entry.ede().to_vec();
-                self.complete(entry.bytes(), entry.age(now), entry.rcode(), truncated, ede, now)
+                self.complete(entry.bytes(), entry.age(now), entry.rcode(), truncated, entry.ede(), now)
             }
             None => Verdict::Fail { rcode: entry.rcode(), ede: None },
         }
     }
 
+    /// Takes `kept`, which has expired, in the place of the response to what
+    /// was asked (RFC 8767). `None` if the snapshot has made it void.
+    pub(super) fn take_stale(
+        &mut self,
+        shared: &Arc<Shared>,
+        kept: &Entry,
+        snapshot: &Snapshot,
+        now: u64,
+    ) -> Option<Verdict> {
+        let entry = Arc::new(Entry::stale(&kept.kept(), now, shared.forwarder.cache().stale_ttl()));
+        let cut = match compare(&entry.kept(), self.query.qtype, self.query.qclass, snapshot) {
+            Meeting::None => None,
+            Meeting::At(cut) => Some(cut),
+            Meeting::Outdated => return None,
+        };
+        shared.forwarder.metrics().lookup(CacheLookup::Stale);
+        Some(self.take(shared, &entry, cut, snapshot, now))
+    }
+
+    /// [`Self::take_stale`] of what the cache holds for `key`, where nobody is
+    /// asked: too many wait.
+    pub(super) fn stand_in(
+        &mut self,
+        shared: &Arc<Shared>,
+        key: &KeyRef<'_>,
+        snapshot: &Snapshot,
+        now: u64,
+    ) -> Option<Verdict> {
+        let kept = shared.forwarder.cache().get_usable(key, now)?;
+        self.take_stale(shared, &kept, snapshot, now)
+    }
+
     /// Resolves [`Job::name`], reached by a chain: from the snapshot, the
     /// cache, or an upstream. Bounded by [`MAX_TURNS`].
-    fn advance(&mut self, shared: &Shared, snapshot: &Snapshot, now: u64) -> Verdict {
+    fn advance(&mut self, shared: &Arc<Shared>, snapshot: &Snapshot, now: u64) -> Verdict {
         loop {
             self.turns += 1;
             if self.turns > MAX_TURNS {
@@ -136,7 +173,7 @@ impl Job {
                     } else {
                         Vec::new()
                     };
-                    return self.complete(&ours, 0, hit.rcode, 0, ede, now);
+                    return self.complete(&ours, 0, hit.rcode, 0, &ede, now);
                 }
                 Some((Outcome::Leads, ours)) => {
                     if self.append_own_chain(&ours).is_none() {
@@ -158,21 +195,12 @@ impl Job {
     }
 
     /// The question for [`Job::name`]; without RD nobody is asked.
-    fn ask(&mut self, shared: &Shared, own: bool) -> Verdict {
+    pub(super) fn ask(&mut self, shared: &Arc<Shared>, own: bool) -> Verdict {
         if !self.query.recursion_desired() {
             return self.without_recursion();
         }
-        let name = FoldedName::from(&self.name);
         let bits = key_bits(&self.query, own);
-        let (qtype, qclass) = (self.query.qtype, self.query.qclass);
-        let question = shared.forwarder.tables().with(|tables| {
-            let rule = tables.rules.find(&name)?;
-            let key =
-                shared.forwarder.cache().key(rule.partition, name.as_wire(), qtype, qclass, bits).to_key();
-            let group = Arc::clone(&rule.group);
-            let fallback = tables.fallback.clone().filter(|_| !own && qclass == Class::IN);
-            Some(Question { key, name: self.name.clone(), qtype, qclass, bits, group, fallback })
-        });
+        let question = shared.question(&self.name, self.query.qtype, self.query.qclass, bits, own);
         question.map_or(Verdict::servfail(Ede { code: 23, text: "no upstream is known" }), Verdict::Ask)
     }
 
@@ -207,15 +235,7 @@ impl Job {
     }
 
     /// Appends the end of the chain; the response is whole.
-    fn complete(
-        &mut self,
-        end: &[u8],
-        age: u32,
-        rcode: Rcode,
-        flags: u16,
-        ede: Vec<u8>,
-        now: u64,
-    ) -> Verdict {
+    fn complete(&mut self, end: &[u8], age: u32, rcode: Rcode, flags: u16, ede: &[u8], now: u64) -> Verdict {
         let Some(mut built) = self.builder() else {
             return Verdict::servfail(Ede::NETWORK_ERROR);
         };
@@ -223,111 +243,30 @@ impl Job {
         chain::push_section(&mut built, end, Section::Authority, age);
         let mut bytes = built.finish();
         header::set_flags(&mut bytes, Flags(Flags::QR | flags));
-        let entry = Entry::lasting(bytes, rcode, ede, now);
+        let mut options = std::mem::take(&mut self.stale);
+        options.extend_from_slice(ede);
+        let entry = Entry::lasting(bytes, rcode, options, now);
         Verdict::Respond { entry: Arc::new(entry), authoritative: self.authoritative }
     }
-
-    /// Hands the job to the forward thread.
-    pub(super) fn submit(
-        self,
-        shared: &Arc<Shared>,
-        place: Place<'_>,
-        question: Question,
-        now: u64,
-        reply: Box<dyn Reply>,
-    ) {
-        let begun = Instant::now();
-        let expires = begun + shared.forwarder.client_deadline();
-        let waiting = Pending { job: self, shared: Arc::clone(shared), now, begun, expires, reply };
-        let waiter = Box::new(waiting);
-        place.submit(Submission { question, now, expires: Some(expires), waiter });
-    }
 }
 
-/// A job whose answer is awaited.
-struct Pending {
-    job: Job,
-    shared: Arc<Shared>,
-    /// The workers' clock when the query came, and the thread's.
-    now: u64,
-    begun: Instant,
-    expires: Instant,
-    reply: Box<dyn Reply>,
-}
-
-impl Waiter for Pending {
-    fn done(mut self: Box<Self>, outcome: Result<Arc<Entry>, Ede>) {
-        let passed = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let now = self.now.saturating_add(passed);
-        let verdict = match outcome {
-            Ok(entry) => {
-                let shared = Arc::clone(&self.shared);
-                let snapshot = shared.publisher.current();
-                let (qtype, qclass) = (self.job.query.qtype, self.job.query.qclass);
-                // The snapshot of this moment, which may be newer than the
-                // one that the engine compared with.
-                let cut = if entry.targets().is_empty() {
-                    None
-                } else {
-                    splice::split(entry.targets(), qtype, qclass, &snapshot).cut
-                };
-                if cut.is_none() && entry.is_leading() {
-                    self.again(&snapshot)
-                } else {
-                    self.job.take(&shared, &entry, cut, &snapshot, now)
-                }
-            }
-            Err(ede) => Verdict::servfail(ede),
-        };
-        self.carry_out(verdict, now);
-    }
-}
-
-impl Pending {
-    /// The snapshot that a chain led to has changed meanwhile: the chain's
-    /// end must come from the upstream after all.
-    fn again(&mut self, snapshot: &Snapshot) -> Verdict {
-        self.job.turns += 1;
-        if self.job.turns > MAX_TURNS {
-            return Verdict::servfail(Ede::NETWORK_ERROR);
-        }
-        let own =
-            splice::classify(&self.job.name, self.job.query.qtype, snapshot) == Outcome::Miss(Miss::Own);
-        let verdict = self.job.ask(&self.shared, own);
-        if let Verdict::Ask(question) = &verdict {
-            self.shared.forwarder.cache().remove(&question.key.as_ref());
-        }
-        verdict
-    }
-
-    fn carry_out(self: Box<Self>, verdict: Verdict, now: u64) {
-        let Self { job, shared, begun, expires, reply, .. } = *self;
-        let (rcode, ede) = match verdict {
-            Verdict::Respond { entry, authoritative } => {
-                let to = Recipient { authoritative, ..recipient(&job.query, job.context) };
-                let (response, rcode) = respond::to_vec(&entry, &to, now, &job.question);
-                return reply.send(response, rcode, Origin::Forward);
-            }
-            Verdict::Ask(question) => match shared.forwarder.reserve() {
-                Ok(place) => {
-                    let next =
-                        Self { job, shared: Arc::clone(&shared), now, begun: Instant::now(), expires, reply };
-                    let _ = begun;
-                    let waiter = Box::new(next);
-                    return place.submit(Submission { question, now, expires: Some(expires), waiter });
-                }
-                Err(_) => (Rcode::SERVFAIL, Some(Ede::OVERLOADED)),
-            },
-            Verdict::Fail { rcode, ede } => (rcode, ede),
-        };
-        let mut buf = vec![0; job.query.question_end + 512];
-        if let Some(place) = buf.get_mut(..job.question.len()) {
-            place.copy_from_slice(&job.question);
-        }
-        let limit = buf.len();
-        let mut out = Response::new(&mut buf, limit);
-        let len = answer::error(&job.query, &job.context, rcode, ede, &mut out);
-        buf.truncate(len);
-        reply.send(buf, rcode, Origin::Error);
+impl Shared {
+    /// The question of `name`, by the forward rules; `None` without any.
+    pub(super) fn question(
+        &self,
+        name: &Name,
+        qtype: Rtype,
+        qclass: Class,
+        bits: u8,
+        own: bool,
+    ) -> Option<Question> {
+        let folded = FoldedName::from(name);
+        self.forwarder.tables().with(|tables| {
+            let rule = tables.rules.find(&folded)?;
+            let key = KeyRef::new(rule.partition, &folded, qtype, qclass, bits).to_key();
+            let group = Arc::clone(&rule.group);
+            let fallback = tables.fallback.clone().filter(|_| !own && qclass == Class::IN);
+            Some(Question { key, name: name.clone(), qtype, qclass, bits, group, fallback })
+        })
     }
 }

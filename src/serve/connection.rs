@@ -325,7 +325,7 @@ impl Connection {
                 }
             } else {
                 let mut out = Response::new(place, context.limit(query));
-                let reply = || TcpReply::new(mailbox, self.token, service.pending.one());
+                let reply = || TcpReply::new(mailbox, self.token, self.client, service.pending.one());
                 match service.resolver.resolve(query, &context, &snapshot, *now, &mut out, reply) {
                     Resolved::Ready { len, rcode, origin, lookup } => {
                         counters.response(Transport::Tcp, rcode, origin);

@@ -1,6 +1,7 @@
 //! Responses that become ready on other threads, on their way to the thread
 //! whose connection asked.
 
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::udp::OnePending;
@@ -60,13 +61,14 @@ impl Mailbox {
 pub(super) struct TcpReply {
     mailbox: Arc<Mailbox>,
     token: u64,
+    client: IpAddr,
     sent: bool,
     _pending: OnePending,
 }
 
 impl TcpReply {
-    pub(super) fn new(mailbox: &Arc<Mailbox>, token: u64, pending: OnePending) -> Self {
-        Self { mailbox: Arc::clone(mailbox), token, sent: false, _pending: pending }
+    pub(super) fn new(mailbox: &Arc<Mailbox>, token: u64, client: IpAddr, pending: OnePending) -> Self {
+        Self { mailbox: Arc::clone(mailbox), token, client, sent: false, _pending: pending }
     }
 
     fn post(&self, outcome: Outcome) {
@@ -78,6 +80,14 @@ impl Reply for TcpReply {
     fn send(mut self: Box<Self>, response: Vec<u8>, rcode: Rcode, origin: Origin) {
         self.sent = true;
         self.post(Outcome::Response(response, rcode, origin));
+    }
+
+    fn client(&self) -> Option<IpAddr> {
+        Some(self.client)
+    }
+
+    fn withdraw(mut self) {
+        self.sent = true;
     }
 }
 
@@ -102,7 +112,8 @@ mod tests {
         poller.add_once_each(&mailbox.waker, 1).unwrap();
         let mut woken = 0;
         for _ in 0..2 {
-            let reply = |token| Box::new(TcpReply::new(&mailbox, token, pending.one()));
+            let reply =
+                |token| Box::new(TcpReply::new(&mailbox, token, IpAddr::from([127, 0, 0, 1]), pending.one()));
             let (first, second) = (reply(7), reply(8));
             assert_eq!(pending.count(), 2);
             first.send(vec![1], Rcode::NOERROR, Origin::Forward);

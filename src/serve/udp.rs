@@ -31,7 +31,7 @@
 //! the sample reads two per 16 batches. Locks are none: snapshot and policy
 //! are two atomic loads per batch, counters are the worker's own.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
@@ -305,6 +305,14 @@ impl Reply for UdpReply {
             Ok(()) => self.counters.response(Transport::Udp, rcode, origin),
             Err(fault) => self.counters.fault(Operation::Send, fault),
         }
+    }
+
+    fn client(&self) -> Option<IpAddr> {
+        Some(self.peer.ip())
+    }
+
+    fn withdraw(mut self) {
+        self.sent = true;
     }
 }
 

@@ -16,6 +16,7 @@
 mod batch;
 mod fault;
 mod memory;
+mod outbox;
 mod poll;
 mod raw;
 mod steering;
@@ -26,6 +27,7 @@ mod udp;
 pub use batch::{BATCH_LEN, BUFFER_BYTES, Batch, Message, Sender};
 pub use fault::Fault;
 pub use memory::give_back_memory;
+pub use outbox::Outbox;
 pub use poll::{Event, Interest, Poller, Waker};
 pub use raw::Source;
 pub use steering::steer_by_core;

@@ -115,6 +115,8 @@ pub struct Ede {
 impl Ede {
     /// 3: an answer past its TTL, since no upstream answered (RFC 8767).
     pub const STALE_ANSWER: Self = Self { code: 3, text: "" };
+    /// 19: the denial of a name past its TTL, since no upstream answered (RFC 8767).
+    pub const STALE_NXDOMAIN_ANSWER: Self = Self { code: 19, text: "" };
     /// 17: the name is ours and no record covers it; closed by policy.
     pub const OWN_MISSING: Self =
         Self { code: 17, text: "own registry name without a private endpoint record" };

@@ -77,10 +77,12 @@ pub fn config(listen: &[&str], upstream: SocketAddr) -> Config {
             rules: vec![config::ForwardRule { suffix: Name::root(), group: 0 }],
             fallback: None,
             client_deadline: PATIENCE,
+            stale_after: Duration::from_millis(1800),
             resend_after: 100 * PATIENCE,
             exchange_deadline: 100 * PATIENCE,
             max_in_flight: 1000,
             max_waiters: 1000,
+            max_waiters_per_client: 1000,
             udp_bytes: 1232,
         },
         cache: config::Cache {
@@ -89,6 +91,11 @@ pub fn config(listen: &[&str], upstream: SocketAddr) -> Config {
             max_ttl: 86_400,
             max_negative_ttl: 3600,
             servfail_ttl: 5,
+            max_stale: 0,
+            stale_ttl: 30,
+            stale_recheck: 30,
+            max_renewals: 0,
+            save: false,
         },
         ..Config::parse("", "test.toml", std::path::Path::new("/")).expect("the defaults")
     }

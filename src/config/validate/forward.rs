@@ -51,10 +51,12 @@ pub(super) fn forward(file: &ConfigFile, names: &Names, report: &mut Report) -> 
         rules,
         fallback,
         client_deadline: milliseconds(table.client_deadline_milliseconds),
+        stale_after: milliseconds(table.stale_milliseconds),
         resend_after: milliseconds(table.resend_milliseconds),
         exchange_deadline: milliseconds(table.exchange_deadline_milliseconds),
         max_in_flight: table.max_in_flight,
         max_waiters: table.max_waiters,
+        max_waiters_per_client: table.max_waiters_per_client,
         udp_bytes: table.udp.max_bytes,
     }
 }
@@ -173,5 +175,10 @@ pub(super) fn cache(table: &CacheTable, report: &mut Report) -> Cache {
         max_ttl: ttl.max_seconds,
         max_negative_ttl: ttl.max_negative_seconds,
         servfail_ttl: ttl.servfail_seconds,
+        max_stale: table.stale.max_seconds,
+        stale_ttl: table.stale.ttl_seconds,
+        stale_recheck: table.stale.recheck_seconds,
+        max_renewals: table.max_renewals,
+        save: table.save,
     }
 }

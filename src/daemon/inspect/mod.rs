@@ -10,8 +10,8 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 use crate::admin::view::{
-    Explanation, FindingCounts, FindingRow, ForwardRow, GroupRow, LostRow, OriginRow, RecordRow, RuleRow,
-    VariantRow, ZoneRow,
+    Explanation, FindingCounts, FindingRow, ForwardRow, GroupRow, LostRow, OriginRow, RecordRow, ResponseRow,
+    RuleRow, VariantRow, ZoneRow,
 };
 use crate::answer::{Miss, Outcome};
 use crate::config::{Config, Upstreams};
@@ -37,6 +37,11 @@ pub struct Inspection<'a> {
     pub provenance: &'a Provenance,
     /// The running resolver, which knows the host's own resolvers; absent offline.
     pub resolver: Option<&'a Resolver>,
+}
+
+/// `bytes`, a whole message, in text.
+pub(super) fn response_row(bytes: &[u8]) -> Option<ResponseRow> {
+    response::read(bytes).map(|read| read.row)
 }
 
 impl Inspection<'_> {

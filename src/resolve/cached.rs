@@ -1,0 +1,239 @@
+//! Look-ups in the response cache on behalf of queries, and what their results
+//! mean beside the snapshot of this moment.
+
+use std::sync::Arc;
+
+use crate::answer::Context;
+use crate::forward::cache::{KeyRef, bits};
+use crate::forward::entry::Entry;
+use crate::forward::kept::{Checked, Kept, Traits};
+use crate::forward::respond::{self, Recipient};
+use crate::metrics::forward::CacheLookup;
+use crate::snapshot::Snapshot;
+use crate::wire::{Class, Flags, Query, Rcode, Rtype};
+
+use super::{Shared, splice};
+
+/// What the cache did with a query.
+pub(super) enum InPlace {
+    /// The response stands in the buffer.
+    Written {
+        /// Its length.
+        len: usize,
+        /// Its code.
+        rcode: Rcode,
+        /// Whether what was kept is to be renewed, and nobody else does it.
+        due: bool,
+    },
+    /// What it holds leads to the snapshot, so that more is to be put together.
+    Leads,
+    /// Nothing that can be used.
+    Absent,
+}
+
+/// Where the chain of a cached response meets the snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Meeting {
+    /// Nowhere.
+    None,
+    /// At this target.
+    At(usize),
+    /// It no longer does, or must not: the response is void.
+    Outdated,
+}
+
+/// What was found under a key.
+enum Found {
+    Fresh { len: usize, rcode: Rcode, due: bool },
+    Stale { len: usize, rcode: Rcode },
+    Leads,
+    Outdated,
+    Expired,
+}
+
+impl Shared {
+    /// Writes the cached response of `query` to `buf`, which opens with it.
+    #[inline]
+    pub(super) fn cached_in_place(
+        &self,
+        query: &Query,
+        context: Context,
+        own: bool,
+        snapshot: &Snapshot,
+        now: u64,
+        buf: &mut [u8],
+    ) -> InPlace {
+        let Some(key) = self.key(query, own) else { return InPlace::Absent };
+        let found = self.forwarder.cache().read(&key, |kept| {
+            if !kept.is_fresh(now) {
+                return self.stale_in_place(kept, query, context, snapshot, now, buf);
+            }
+            match compare(kept, query.qtype, query.qclass, snapshot) {
+                Meeting::None => {
+                    let (len, rcode) = respond::write(kept, &recipient(query, context), now, buf);
+                    Found::Fresh { len, rcode, due: kept.is_due(now) && self.renewals.take_up(kept) }
+                }
+                Meeting::At(_) => Found::Leads,
+                Meeting::Outdated => Found::Outdated,
+            }
+        });
+        match found {
+            Some(Found::Fresh { len, rcode, due }) => {
+                self.forwarder.metrics().lookup(CacheLookup::Hit);
+                InPlace::Written { len, rcode, due }
+            }
+            found => self.unusual(&key, found.as_ref()),
+        }
+    }
+
+    /// Everything but a fresh response.
+    #[cold]
+    fn unusual(&self, key: &KeyRef<'_>, found: Option<&Found>) -> InPlace {
+        match found {
+            // Counted by the look-up that follows.
+            Some(Found::Leads) => InPlace::Leads,
+            Some(&(Found::Stale { len, rcode } | Found::Fresh { len, rcode, .. })) => {
+                self.forwarder.metrics().lookup(CacheLookup::Stale);
+                InPlace::Written { len, rcode, due: false }
+            }
+            Some(Found::Outdated) => {
+                self.forget(key);
+                InPlace::Absent
+            }
+            Some(Found::Expired) | None => {
+                self.forwarder.metrics().lookup(CacheLookup::Miss);
+                InPlace::Absent
+            }
+        }
+    }
+
+    /// The response has expired; while its upstream is known to fail, it goes
+    /// out at once, as a stand-in (RFC 8767 section 5).
+    #[cold]
+    fn stale_in_place(
+        &self,
+        kept: &Kept<'_>,
+        query: &Query,
+        context: Context,
+        snapshot: &Snapshot,
+        now: u64,
+        buf: &mut [u8],
+    ) -> Found {
+        let cache = self.forwarder.cache();
+        if !kept.stands_in_at_once(now, cache.max_stale()) {
+            return Found::Expired;
+        }
+        match compare(kept, query.qtype, query.qclass, snapshot) {
+            Meeting::None => {
+                let to = recipient(query, context);
+                let (len, rcode) = respond::write_stale(kept, &to, cache.stale_ttl(), buf);
+                Found::Stale { len, rcode }
+            }
+            Meeting::At(_) => Found::Leads,
+            Meeting::Outdated => Found::Outdated,
+        }
+    }
+
+    /// A copy of the cached response of `query`, with the place where it leads
+    /// to the snapshot, if it does. One that is due is renewed.
+    pub(super) fn cached(
+        self: &Arc<Self>,
+        query: &Query,
+        own: bool,
+        snapshot: &Snapshot,
+        now: u64,
+    ) -> Option<(Arc<Entry>, Option<usize>)> {
+        let key = self.key(query, own)?;
+        let cache = self.forwarder.cache();
+        let (max_stale, ttl) = (cache.max_stale(), cache.stale_ttl());
+        let mut due = false;
+        let found = cache.read(&key, |kept| {
+            if kept.is_fresh(now) {
+                due = kept.is_due(now) && self.renewals.take_up(kept);
+                Some(Entry::from_kept(kept))
+            } else {
+                kept.stands_in_at_once(now, max_stale).then(|| Entry::stale(kept, now, ttl))
+            }
+        });
+        let found = found.flatten().and_then(|entry| {
+            match compare(&entry.kept(), query.qtype, query.qclass, snapshot) {
+                Meeting::None => Some((entry, None)),
+                Meeting::At(cut) => Some((entry, Some(cut))),
+                Meeting::Outdated => {
+                    self.forget(&key);
+                    None
+                }
+            }
+        });
+        if due {
+            self.renew(query, own, now);
+        }
+        let result = match &found {
+            Some((entry, _)) if entry.is_stale() => CacheLookup::Stale,
+            Some(_) => CacheLookup::Hit,
+            None => CacheLookup::Miss,
+        };
+        self.forwarder.metrics().lookup(result);
+        found.map(|(entry, cut)| (Arc::new(entry), cut))
+    }
+
+    #[inline]
+    fn key<'q>(&self, query: &'q Query, own: bool) -> Option<KeyRef<'q>> {
+        let partition = self.forwarder.tables().with(|t| t.rules.find(&query.qname).map(|r| r.partition))?;
+        Some(KeyRef::new(partition, &query.qname, query.qtype, query.qclass, key_bits(query, own)))
+    }
+
+    #[cold]
+    fn forget(&self, key: &KeyRef<'_>) {
+        self.forwarder.metrics().lookup(CacheLookup::Outdated);
+        self.forwarder.cache().remove(key);
+    }
+}
+
+/// Where `kept`, the response to a question of `qtype` and `qclass`, leads in
+/// `snapshot`. Outdated is a chain alone whose end the snapshot no longer
+/// answers, and an answer of the fallback whose chain meets a name that is ours now.
+#[inline]
+pub(super) fn compare(kept: &Kept<'_>, qtype: Rtype, qclass: Class, snapshot: &Snapshot) -> Meeting {
+    if !kept.head.traits.has(Traits::HAS_TARGETS) {
+        return Meeting::None;
+    }
+    let mut checked = kept.marks.checked();
+    if checked.instance != snapshot.instance() {
+        let split = splice::split(&kept.targets(), qtype, qclass, snapshot);
+        if split.own && kept.head.traits.has(Traits::OF_FALLBACK) {
+            return Meeting::Outdated;
+        }
+        checked = Checked { instance: split.instance, cut: split.cut };
+        kept.marks.set_checked(checked);
+    }
+    match checked.cut {
+        None if kept.head.traits.has(Traits::LEADING) => Meeting::Outdated,
+        None => Meeting::None,
+        Some(cut) => Meeting::At(cut),
+    }
+}
+
+/// The bits of a query's key.
+#[inline]
+pub(super) fn key_bits(query: &Query, own: bool) -> u8 {
+    let dnssec = query.edns.is_some_and(|edns| edns.dnssec_ok);
+    let checking = query.flags.has(Flags::CD);
+    (if dnssec { bits::DNSSEC_OK } else { 0 })
+        | (if checking { bits::CHECKING_DISABLED } else { 0 })
+        | (if own { bits::OWN } else { 0 })
+}
+
+/// What a response takes from the query. No upstream is trusted yet, so AD is
+/// never passed on.
+#[inline]
+pub(super) fn recipient(query: &Query, context: Context) -> Recipient {
+    Recipient {
+        flags: query.flags,
+        edns: query.edns,
+        limit: context.limit(query),
+        udp_size: context.udp_size,
+        authoritative: false,
+        authentic: false,
+    }
+}
