@@ -14,13 +14,14 @@ mod renew;
 mod splice;
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use crate::answer::{self, Context, Lookup, Miss, Outcome};
 use crate::forward::entry::Entry;
 use crate::forward::respond::{self, Recipient};
+use crate::forward::upstream::Upstream;
 use crate::forward::{Forwarder, Place, Settings};
 use crate::metrics::forward::Rejection;
 use crate::metrics::{Export, Exporter};
@@ -120,8 +121,8 @@ pub struct Route {
     pub suffix: Name,
     /// The upstream group's name.
     pub group: String,
-    /// Its addresses, in the order in which they are asked.
-    pub upstreams: Vec<SocketAddr>,
+    /// Its upstreams, in the order in which they are asked.
+    pub upstreams: Vec<Arc<Upstream>>,
     /// The fallback group's name, where the name may use it.
     pub fallback: Option<String>,
     /// Whether the name is ours.

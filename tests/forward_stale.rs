@@ -287,11 +287,11 @@ fn a_closed_port_is_stood_in_for_at_once() {
     let rig = Rig::new("", both.clone(), |_| {});
     rig.ask("www.example", Rtype::A);
     // Another rule, which has nothing: its failure is its own.
-    both.forward.groups[0].upstreams = hubdns::config::Upstreams::Addresses(vec![closed()]);
+    both.forward.groups[0].upstreams = hubdns::config::Upstreams::addresses(&[closed()]);
     rig.resolver.reload(&both);
     rig.pass(90);
     assert_eq!(rig.ask("www.example", Rtype::A).rcode, Rcode::SERVFAIL);
-    both.forward.groups[0].upstreams = hubdns::config::Upstreams::Addresses(vec![upstream.address]);
+    both.forward.groups[0].upstreams = hubdns::config::Upstreams::addresses(&[upstream.address]);
     rig.resolver.reload(&both);
     assert_eq!(rig.ask("www.example", Rtype::A).text(), FRESH);
 }

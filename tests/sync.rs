@@ -74,6 +74,7 @@ fn config(state_dir: &Path, sources: Vec<Source>) -> Config {
             max_waiters_per_client: 1,
             stale_after: Duration::ZERO,
             udp_bytes: 1232,
+            streams: hubdns::config::Streams::default(),
         },
         cache: Cache {
             max_bytes: 0,

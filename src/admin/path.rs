@@ -124,6 +124,9 @@ pub struct UpstreamRow {
     pub group: String,
     /// The address.
     pub address: SocketAddr,
+    /// How it is asked: `udp`, `tcp`, `tls` or `https`; as `udp` if empty.
+    #[serde(default)]
+    pub transport: String,
     /// Whether it is asked only where others hide a name.
     pub fallback: bool,
 }

@@ -14,6 +14,7 @@ use ipnet::IpNet;
 use crate::wire::{Name, Rtype};
 
 use super::schema::table;
+use super::upstream::{Pin, UpstreamUrl};
 use super::value::{Cloud, CloudKind, UpstreamAddress};
 use super::{AnswerMode, CredentialKind, Denied, Discovery, LogFormat, OwnMissing, Steering};
 
@@ -356,8 +357,35 @@ table! {
         /// (168.63.129.16, which answers only inside a virtual network) and `system` (the resolvers
         /// of the host's `/etc/resolv.conf`), which exist without being written.
         name: String = required;
-        /// Addresses in the order in which they are asked; port 53 where none is written.
-        addresses: Vec<UpstreamAddress> = required;
+        /// Upstreams in the order in which they are asked: `ADDRESS` or `ADDRESS:PORT` for UDP, and
+        /// TCP for what does not fit; `tcp://ADDRESS` for TCP alone; `tls://ADDRESS#NAME` for DNS over
+        /// TLS (RFC 7858), `https://ADDRESS/PATH#NAME` for DNS over HTTPS (RFC 8484), whose
+        /// certificate must hold NAME, or else the address. Ports are 53, 853 and 443 where none is
+        /// written.
+        addresses: Vec<UpstreamUrl> = [];
+        /// Upstreams that take more than one line, asked after `addresses`.
+        servers: Vec<UpstreamServerTable> = [];
+    }
+
+    /// An upstream that takes more than one line.
+    struct UpstreamServerTable {
+        /// What `addresses` takes, or with a name for the host, which is the certificate's too:
+        /// `tls://dns.example`, `https://dns.example/dns-query`.
+        url: UpstreamUrl = required;
+        /// Address of the URL's host, where that is a name. It must be written: a forwarder that
+        /// looks its own upstream up may ask itself, and could not start without another resolver.
+        address: String = "";
+        /// Name in the certificate, where the URL has none.
+        name: String = "";
+        /// SHA-256 digests of the server's public key (SPKI) in base64, of which one must match.
+        /// With a name or `ca_file` the certificate must be good as well; without, the key is
+        /// enough.
+        pins: Vec<Pin> = [];
+        /// PEM file of the certificates that are trusted instead of the system's.
+        ca_file: PathBuf = "";
+        /// Whether this upstream validates DNSSEC: its AD flag goes to clients that set AD or DO.
+        /// For `tls` and `https` only.
+        trusted: bool = false;
     }
 
     /// Forwarding of the names that are not held.
@@ -386,6 +414,8 @@ table! {
         max_waiters_per_client: usize = 4096, in 1..=1_000_000;
         /// Queries to upstreams by UDP.
         udp: ForwardUdpTable = {};
+        /// Connections to upstreams: TCP, DNS over TLS, DNS over HTTPS.
+        streams: ForwardStreamsTable = {};
         /// Which names go to which group; the longest suffix wins.
         rules: Vec<RuleTable> = [];
     }
@@ -394,6 +424,20 @@ table! {
     struct ForwardUdpTable {
         /// Size in bytes of the largest response that is asked for (EDNS); more comes by TCP.
         max_bytes: u16 = 1232, in 512..=4096;
+    }
+
+    /// Connections to upstreams: TCP, DNS over TLS, DNS over HTTPS.
+    struct ForwardStreamsTable {
+        /// A connection must be ready within this, TLS included, in milliseconds; as long may what is
+        /// sent stay unacknowledged.
+        connect_milliseconds: u32 = 1000, in 50..=10_000;
+        /// A connection without questions is closed after this, in milliseconds. Servers close theirs
+        /// after 10 s and more: who closes first does not meet the other's reset.
+        idle_milliseconds: u32 = 8000, in 100..=3_600_000;
+        /// Connections per upstream; a further one is opened when the others are full or silent.
+        max_connections: usize = 4, in 1..=64;
+        /// Questions in flight per connection. HTTP/2 servers take 100 as a rule.
+        max_in_flight: usize = 100, in 1..=10_000;
     }
 
     /// Names at and below a suffix go to a group.

@@ -20,6 +20,7 @@ mod rdata;
 mod schema;
 mod special;
 mod summary;
+mod upstream;
 mod validate;
 mod value;
 
@@ -32,6 +33,7 @@ pub use keys::{KeyDoc, keys, keys_table};
 pub use load::Overrides;
 pub(crate) use rdata::from_text as rdata_from_text;
 pub use summary::summary;
+pub use upstream::{Pin, Streams, Upstream, UpstreamTransport};
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -353,6 +355,8 @@ pub struct Forward {
     pub max_waiters_per_client: usize,
     /// UDP payload size that our OPT announces to upstreams.
     pub udp_bytes: u16,
+    /// Connections to upstreams.
+    pub streams: Streams,
 }
 
 /// A group of upstreams that stand in for each other.
@@ -364,13 +368,31 @@ pub struct UpstreamGroup {
     pub upstreams: Upstreams,
 }
 
-/// Where a group's addresses come from.
+/// Where a group's upstreams come from.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Upstreams {
-    /// Addresses, asked in this order.
-    Addresses(Vec<SocketAddr>),
+    /// From the file, asked in this order.
+    Servers(Vec<Upstream>),
     /// The resolvers of the host's `/etc/resolv.conf`, never ourselves.
     System,
+}
+
+impl Upstreams {
+    /// Upstreams over UDP, asked in this order.
+    pub fn addresses(addresses: &[SocketAddr]) -> Self {
+        Self::Servers(addresses.iter().copied().map(Upstream::from).collect())
+    }
+
+    /// The addresses of those that answer unencrypted, for look-ups that do
+    /// not go through the forwarder.
+    pub fn plain_addresses(&self) -> Vec<SocketAddr> {
+        match self {
+            Self::Servers(servers) => {
+                servers.iter().filter(|u| !u.transport.is_encrypted()).map(|u| u.address).collect()
+            }
+            Self::System => Vec::new(),
+        }
+    }
 }
 
 /// Names below `suffix` go to a group; the longest suffix wins.

@@ -34,7 +34,7 @@ pub fn summary(config: &Config) -> String {
     }
     for group in &config.forward.groups {
         let upstreams = match &group.upstreams {
-            Upstreams::Addresses(addresses) => list(addresses),
+            Upstreams::Servers(servers) => list(servers),
             Upstreams::System => "the resolvers of /etc/resolv.conf".to_owned(),
         };
         line("upstream", format!("{}: {upstreams}", group.name));

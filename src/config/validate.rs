@@ -8,6 +8,7 @@ mod forward;
 mod names;
 mod server;
 mod sources;
+mod upstreams;
 
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
@@ -38,7 +39,7 @@ pub(super) fn validate(
     let views = estate::views(&file.views, &mut report);
     let routes = estate::routes(&file.routes, base_dir, &mut report);
     let ignored_findings = estate::ignored_findings(file, &mut report);
-    let forward = forward::forward(file, &names, &mut report);
+    let forward = forward::forward(file, &names, base_dir, &mut report);
     let cache = forward::cache(&file.cache, &mut report);
     if report.is_clean() {
         Ok(Config {

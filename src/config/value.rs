@@ -11,6 +11,7 @@ use crate::wire::{Name, Rtype};
 
 use super::error::Report;
 use super::schema::{Limits, Value, describe, quote};
+use super::upstream::{Pin, UpstreamUrl};
 use super::{AnswerMode, CredentialKind, Denied, Discovery, LogFormat, OwnMissing, Steering};
 
 /// The port that DNS servers listen on (RFC 1035 section 4.2).
@@ -126,6 +127,10 @@ texts! {
         Self::new(UNSPECIFIED, 0), |text| text.parse().map_err(|_| String::new());
     UpstreamAddress: "an address with or without a port, such as \"10.0.0.4\", \"10.0.0.4:5353\" or \"[fd00::4]:53\"",
         Self(SocketAddr::new(UNSPECIFIED, 0)), parse_upstream;
+    UpstreamUrl: "an address with or without a port, such as \"10.0.0.4\" or \"[fd00::4]:5353\", or a URL, such as \"tcp://10.0.0.4\", \"tls://192.0.2.1#dns.example\" or \"https://192.0.2.1/dns-query#dns.example\"",
+        Self::BLANK, Self::parse;
+    Pin: "the SHA-256 digest of a public key (SPKI) in base64, 44 characters",
+        Self([0; 32]), |text| text.parse().map_err(|()| String::new());
     IpNet: "a prefix, such as \"10.0.0.0/8\" or \"fd00::/8\"",
         Self::V4(Ipv4Net::default()), parse_prefix;
     Name: "a domain name", Self::root(), parse_name;

@@ -67,8 +67,11 @@ fn used(resolver: &Resolver) -> Vec<(String, SocketAddr)> {
     let tables = forwarder.tables().load();
     let groups = tables.rules.iter().map(|rule| &rule.group).chain(&tables.fallback);
     let mut all: Vec<(String, SocketAddr)> = groups
-        .flat_map(|group| group.upstreams.iter().map(|address| (group.name.clone(), *address)))
-        .filter(|(_, address)| forwarder.metrics().upstream(*address).sent() != (0, 0))
+        .flat_map(|group| group.upstreams.iter().map(|upstream| (&group.name, upstream)))
+        // The check asks over UDP.
+        .filter(|(_, upstream)| !upstream.is_stream())
+        .filter(|(_, upstream)| forwarder.metrics().upstream(upstream).sent() != (0, 0))
+        .map(|(group, upstream)| (group.clone(), upstream.address()))
         .collect();
     all.sort();
     all.dedup();

@@ -212,6 +212,8 @@ impl<'a> Walker<'a> {
     async fn upstreams(&self) -> Vec<UpstreamReport> {
         let names = self.paths.registries.iter().flat_map(|registry| &registry.names);
         let rows = names.flat_map(|name| &name.upstreams);
+        // The look is taken over UDP, and by TCP for what that cuts off.
+        let rows = rows.filter(|row| matches!(row.transport.as_str(), "" | "udp"));
         let all: BTreeSet<(String, SocketAddr)> = rows.map(|row| (row.group.clone(), row.address)).collect();
         let asked =
             all.into_iter().map(|(group, address)| upstream::whole(group, address, self.options.timeout));

@@ -10,9 +10,10 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use crate::admin::path::{NameKind, NamePath, Paths, RegistryPath, RouteRules, UpstreamRow, Word};
-use crate::config::{AnswerMode, OwnMissing, Upstreams};
+use crate::config::{AnswerMode, OwnMissing, Upstream, Upstreams};
 use crate::daemon::inspect::Inspection;
 use crate::findings::{Code, Finding};
+use crate::forward::rules::Group;
 use crate::forward::system;
 use crate::snapshot::model::Rrset;
 use crate::sources::facts::{Listing, What};
@@ -299,9 +300,10 @@ impl<'a> Planner<'a> {
         let inspection = self.known.inspection;
         let row = |group: &str, fallback: bool| {
             let group = group.to_owned();
-            move |address: &std::net::SocketAddr| UpstreamRow {
+            move |upstream: &Upstream| UpstreamRow {
                 group: group.clone(),
-                address: *address,
+                address: upstream.address,
+                transport: upstream.transport.label().to_owned(),
                 fallback,
             }
         };
@@ -309,11 +311,10 @@ impl<'a> Planner<'a> {
         if let Some(resolver) = inspection.resolver {
             let tables = resolver.forwarder().tables().load();
             let rule = tables.rules.find(&FoldedName::from(name));
-            let first = rule
-                .into_iter()
-                .flat_map(|rule| rule.group.upstreams.iter().map(row(&rule.group.name, false)));
+            let first =
+                rule.into_iter().flat_map(|rule| settings(&rule.group).map(row(&rule.group.name, false)));
             let fallback = tables.fallback.iter().filter(|_| is_registry);
-            let second = fallback.flat_map(|group| group.upstreams.iter().map(row(&group.name, true)));
+            let second = fallback.flat_map(|group| settings(group).map(row(&group.name, true)));
             return first.chain(second).collect();
         }
         let forward = &inspection.config.forward;
@@ -323,14 +324,21 @@ impl<'a> Planner<'a> {
         let mut rows = Vec::new();
         for (index, is_fallback) in rule.map(|i| (i, false)).into_iter().chain(fallback.map(|i| (i, true))) {
             let Some(group) = forward.groups.get(index) else { continue };
-            let addresses = match &group.upstreams {
-                Upstreams::Addresses(addresses) => addresses.clone(),
-                Upstreams::System => system::read(Path::new(system::RESOLV_CONF), &[]).unwrap_or_default(),
+            let upstreams = match &group.upstreams {
+                Upstreams::Servers(servers) => servers.clone(),
+                Upstreams::System => {
+                    let found = system::read(Path::new(system::RESOLV_CONF), &[]).unwrap_or_default();
+                    found.into_iter().map(Upstream::from).collect()
+                }
             };
-            rows.extend(addresses.iter().map(row(&group.name, is_fallback)));
+            rows.extend(upstreams.iter().map(row(&group.name, is_fallback)));
         }
         rows
     }
+}
+
+fn settings(group: &Group) -> impl Iterator<Item = &Upstream> {
+    group.upstreams.iter().map(|upstream| upstream.settings())
 }
 
 const fn said_by(rank: Rank) -> &'static str {

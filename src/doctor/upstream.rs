@@ -24,12 +24,27 @@ pub(super) async fn check(
     timeout: Duration,
 ) -> Hop {
     let question = Question::new(qname.clone(), Rtype::A);
+    let fallback = if upstream.fallback { ", fallback" } else { "" };
+    let took = |asked: &Result<Answer, AskError>| asked.as_ref().ok().map(|answer| answer.took);
+    match upstream.transport.as_str() {
+        "tls" | "https" => {
+            let text = "encrypted: hubdns_forward_stream_failures_total tells how it fares";
+            let about =
+                format!("{} ({}{fallback}, {})", upstream.address, upstream.group, upstream.transport);
+            return Hop::skipped(HopKind::Upstream, text).about(about);
+        }
+        "tcp" => {
+            let tcp = ask(upstream.address, &question, Transport::Tcp, timeout).await;
+            return judge(name, ours, &tcp, &tcp)
+                .about(format!("{} ({}{fallback})", upstream.address, upstream.group))
+                .took("tcp", took(&tcp));
+        }
+        _ => {}
+    }
     let (udp, tcp) = tokio::join!(
         ask(upstream.address, &question, Transport::Udp, timeout),
         ask(upstream.address, &question, Transport::Tcp, timeout),
     );
-    let took = |asked: &Result<Answer, AskError>| asked.as_ref().ok().map(|answer| answer.took);
-    let fallback = if upstream.fallback { ", fallback" } else { "" };
     judge(name, ours, &udp, &tcp)
         .about(format!("{} ({}{fallback})", upstream.address, upstream.group))
         .took("udp", took(&udp))

@@ -4,7 +4,6 @@ mod receive;
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -17,11 +16,13 @@ use crate::wire::Ede;
 
 use super::cache::{KeptHash, Key, ResponseCache};
 use super::entry::Entry;
-use super::exchange::{Ask, Exchange, Next, Outstanding, Waiting};
+use super::exchange::{Ask, Exchange, Next, Outstanding, OverStream, Waiting};
 use super::inbox::{Handle, Inbox, Work};
 use super::sockets::Sockets;
+use super::streams::Streams;
 use super::tables::{Swap, Tables};
-use super::{Local, Submission, tcp};
+use super::upstream::Upstream;
+use super::{Local, Submission};
 
 /// The token of the waker; sockets count from the next on.
 const WAKER: Token = Token(0);
@@ -40,8 +41,8 @@ pub(super) struct Shared {
     pub(super) metrics: Arc<ForwardMetrics>,
     /// The snapshot.
     pub(super) local: Arc<dyn Local>,
-    /// Where TCP exchanges run.
-    pub(super) runtime: tokio::runtime::Handle,
+    /// Connections to upstreams.
+    pub(super) streams: Streams,
 }
 
 /// Starts the thread `forward`.
@@ -95,7 +96,7 @@ struct Engine {
     by_key: HashMap<Key, u64, KeptHash>,
     /// One timer per exchange.
     timers: BTreeSet<(Instant, u64)>,
-    counters: HashMap<SocketAddr, Arc<UpstreamCounters>>,
+    counters: HashMap<Arc<Upstream>, Arc<UpstreamCounters>>,
     next: u64,
     waiters: usize,
     /// Sockets with datagrams left after their turn.
@@ -129,6 +130,7 @@ impl Engine {
             self.version = version;
             self.tables = self.shared.tables.load();
             self.sockets.retain(&self.tables.upstreams());
+            self.shared.streams.configure(&self.tables.all_upstreams(), self.tables.limits.streams);
         }
     }
 
@@ -165,9 +167,9 @@ impl Engine {
                     self.inbox.queued.fetch_sub(1, Ordering::SeqCst);
                     self.ask(submission);
                 }
-                Work::Tcp { exchange, upstream, started, result } => {
+                Work::Tcp { exchange, task, started, result } => {
                     self.inbox.queued.fetch_sub(1, Ordering::SeqCst);
-                    self.tcp_done(exchange, upstream, started, result);
+                    self.tcp_done(exchange, task, started, result);
                 }
             }
         }
@@ -253,7 +255,7 @@ impl Engine {
                     return self.arm(id);
                 }
                 Next::Again => match exchange.ask.next_upstream() {
-                    Some(upstream) if self.send(id, upstream) => return self.arm(id),
+                    Some(upstream) if self.send(id, &upstream) => return self.arm(id),
                     Some(_) => Next::Again,
                     None if self.is_waiting(id) => return self.arm(id),
                     None => self.give_up(id, clock),
@@ -273,9 +275,9 @@ impl Engine {
                 }
                 Next::WithoutOpt => {
                     exchange.ask.opt = false;
-                    let same = exchange.ask.upstream;
+                    let same = exchange.ask.upstream.clone();
                     match same {
-                        Some(upstream) if self.send(id, upstream) => return self.arm(id),
+                        Some(upstream) if self.send(id, &upstream) => return self.arm(id),
                         _ => Next::Move,
                     }
                 }
@@ -284,7 +286,7 @@ impl Engine {
     }
 
     fn is_waiting(&self, id: u64) -> bool {
-        self.exchanges.get(&id).is_some_and(|e| !e.ask.outstanding.is_empty() || e.ask.tcp.is_some())
+        self.exchanges.get(&id).is_some_and(|exchange| exchange.ask.is_waiting())
     }
 
     fn give_up(&mut self, id: u64, clock: u64) -> Next {
@@ -300,22 +302,29 @@ impl Engine {
         }
     }
 
-    /// Sends the query of `id` to `upstream` over UDP; `false` if the network
-    /// would not have it.
-    fn send(&mut self, id: u64, upstream: SocketAddr) -> bool {
+    /// Sends the query of `id` to `upstream`; `false` if the network would not
+    /// have it.
+    fn send(&mut self, id: u64, upstream: &Arc<Upstream>) -> bool {
+        if upstream.is_stream() {
+            let Some(exchange) = self.exchanges.get_mut(&id) else { return false };
+            exchange.ask.upstream = Some(Arc::clone(upstream));
+            self.send_stream(id, upstream);
+            return true;
+        }
         let counters = self.counters(upstream);
         let Some(exchange) = self.exchanges.get_mut(&id) else { return false };
         let now = Instant::now();
-        exchange.ask.upstream = Some(upstream);
+        exchange.ask.upstream = Some(Arc::clone(upstream));
         // An earlier ICMP error on the socket surfaces at the first send, so
         // one more try tells whether this one fails.
         for _ in 0..2 {
-            let Ok(sent) = self.sockets.reserve(upstream, id) else { break };
+            let Ok(sent) = self.sockets.reserve(upstream.address(), id) else { break };
             let opt = exchange.ask.opt.then_some(self.tables.limits.udp_bytes);
             exchange.question.write_query(&exchange.ask.name, sent.id, opt, &mut self.query);
             match self.sockets.send(sent, &self.query) {
                 Ok(()) => {
                     counters.sent_udp();
+                    let upstream = Arc::clone(upstream);
                     exchange.ask.outstanding.push(Outstanding { sent, upstream, at: now });
                     if !exchange.ask.resent {
                         exchange.ask.resend_at = Some(now + self.tables.limits.resend_after);
@@ -340,26 +349,35 @@ impl Engine {
         for outstanding in exchange.ask.outstanding.drain(..) {
             self.sockets.release(outstanding.sent);
         }
+        let Some(upstream) = exchange.ask.upstream.clone() else { return };
+        self.send_stream(id, &upstream);
+        if let Some(exchange) = self.exchanges.get_mut(&id) {
+            exchange.ask.resend_at = None;
+        }
+    }
+
+    /// Sends the query of `id` over a connection to `upstream`.
+    fn send_stream(&mut self, id: u64, upstream: &Arc<Upstream>) {
+        let counters = self.counters(upstream);
+        let Some(exchange) = self.exchanges.get_mut(&id) else { return };
+        let now = Instant::now();
         exchange.ask.tcp_done = true;
-        exchange.ask.resend_at = None;
-        let Some(upstream) = exchange.ask.upstream else { return };
-        let (question, name) = (exchange.question.clone(), exchange.ask.name.clone());
+        if !exchange.ask.resent {
+            exchange.ask.resend_at = Some(now + self.tables.limits.resend_after);
+        }
         let opt = exchange.ask.opt.then_some(self.tables.limits.udp_bytes);
-        let left = exchange.deadline.saturating_duration_since(Instant::now());
+        exchange.question.write_query(&exchange.ask.name, 0, opt, &mut self.query);
         let (sender, inbox) = (self.sender.clone(), Arc::clone(&self.inbox));
-        let metrics = Arc::clone(&self.shared.metrics);
-        let started = Instant::now();
-        let task = self.shared.runtime.spawn(async move {
-            let exchange = tcp::exchange(upstream, &question, &name, opt, &metrics);
-            let result = tokio::time::timeout(left, exchange).await;
-            let result = result.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+        let done = move |result| {
+            let task = tokio::task::id();
             inbox.queued.fetch_add(1, Ordering::SeqCst);
             // An error means that the engine is gone, and with it who waits.
-            let _ = sender.send(Work::Tcp { exchange: id, upstream, started, result });
+            let _ = sender.send(Work::Tcp { exchange: id, task, started: now, result });
             inbox.ring();
-        });
-        exchange.ask.tcp = Some(task.abort_handle());
-        self.counters(upstream).sent_tcp();
+        };
+        let task = self.shared.streams.ask(upstream, self.query.clone(), exchange.deadline, done);
+        exchange.ask.streams.push(OverStream { task, upstream: Arc::clone(upstream), at: now });
+        upstream.count_stream(&counters);
     }
 
     fn expire(&mut self) {
@@ -399,9 +417,10 @@ impl Engine {
         if exchange.ask.resend_at.is_some_and(|at| at <= now) {
             exchange.ask.resend_at = None;
             exchange.ask.resent = true;
-            let same = exchange.ask.upstream;
+            // What went over a stream is not lost: only another upstream helps.
+            let same = exchange.ask.upstream.clone().filter(|upstream| !upstream.is_stream());
             if let Some(upstream) = exchange.ask.next_upstream().or(same)
-                && !self.send(id, upstream)
+                && !self.send(id, &upstream)
                 && !self.is_waiting(id)
             {
                 return self.step(id, Next::Again);
@@ -434,16 +453,17 @@ impl Engine {
         let clock = exchange.clock(now);
         for outstanding in &exchange.ask.outstanding {
             self.sockets.release(outstanding.sent);
+        }
+        let by_udp = exchange.ask.outstanding.iter().map(|sent| (&sent.upstream, sent.at));
+        let by_stream = exchange.ask.streams.iter().map(|sent| (&sent.upstream, sent.at));
+        for (upstream, at) in by_udp.chain(by_stream) {
             // What is out for less may still come: no failure of the upstream's.
-            if now.saturating_duration_since(outstanding.at) >= self.tables.limits.resend_after {
-                self.counters(outstanding.upstream).failed(Failure::Timeout);
+            if now.saturating_duration_since(at) >= self.tables.limits.resend_after {
+                self.counters(upstream).failed(Failure::Timeout);
             }
         }
         for sent in exchange.stale {
             self.sockets.release(sent);
-        }
-        if let Some(task) = exchange.ask.tcp {
-            task.abort();
         }
         self.waiters -= exchange.waiters.len();
         if let Ok(entry) = outcome {
@@ -454,9 +474,13 @@ impl Engine {
         }
     }
 
-    fn counters(&mut self, upstream: SocketAddr) -> Arc<UpstreamCounters> {
-        let metrics = &self.shared.metrics;
-        Arc::clone(self.counters.entry(upstream).or_insert_with(|| metrics.upstream(upstream)))
+    fn counters(&mut self, upstream: &Arc<Upstream>) -> Arc<UpstreamCounters> {
+        if let Some(counters) = self.counters.get(upstream) {
+            return Arc::clone(counters);
+        }
+        let counters = self.shared.metrics.upstream(&**upstream);
+        self.counters.insert(Arc::clone(upstream), Arc::clone(&counters));
+        counters
     }
 
     /// Nobody is left without an answer.

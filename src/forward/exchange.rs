@@ -2,7 +2,6 @@
 //!
 //! Everything here is decided without I/O; `engine` sends and receives.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -17,6 +16,7 @@ use super::question::Question;
 use super::reply::{self, UpstreamReply};
 use super::rules::Group;
 use super::sockets::Sent;
+use super::upstream::Upstream;
 use super::{Local, Waiter};
 
 /// Most names that are asked for one question: Azure's chains have up to six.
@@ -31,14 +31,31 @@ pub(super) struct Waiting {
 }
 
 /// One query that went out over UDP.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Outstanding {
     /// Where its response will come in.
     pub(super) sent: Sent,
     /// Whom it went to.
-    pub(super) upstream: SocketAddr,
+    pub(super) upstream: Arc<Upstream>,
     /// When.
     pub(super) at: Instant,
+}
+
+/// One query that went out over a stream; dropping it gives it up.
+#[derive(Debug)]
+pub(super) struct OverStream {
+    /// What waits for the response.
+    pub(super) task: AbortHandle,
+    /// Whom it went to.
+    pub(super) upstream: Arc<Upstream>,
+    /// When.
+    pub(super) at: Instant,
+}
+
+impl Drop for OverStream {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
 }
 
 /// Asking one group for one name.
@@ -51,7 +68,7 @@ pub(super) struct Ask {
     /// How many upstreams of the group were asked.
     pub(super) tried: usize,
     /// The upstream asked last.
-    pub(super) upstream: Option<SocketAddr>,
+    pub(super) upstream: Option<Arc<Upstream>>,
     /// Whether our OPT goes with the query.
     pub(super) opt: bool,
     /// Whether the one resend was used.
@@ -64,8 +81,8 @@ pub(super) struct Ask {
     pub(super) outstanding: Vec<Outstanding>,
     /// A failure that an upstream answered with, for want of better.
     pub(super) held: Option<UpstreamReply>,
-    /// The exchange over TCP, while it runs.
-    pub(super) tcp: Option<AbortHandle>,
+    /// Queries over streams that may still be answered.
+    pub(super) streams: Vec<OverStream>,
     /// Whether TCP was tried for this name.
     pub(super) tcp_done: bool,
     /// What UDP brought before TCP was tried.
@@ -88,7 +105,7 @@ impl Ask {
             moved_by_rcode: false,
             outstanding: Vec::new(),
             held: None,
-            tcp: None,
+            streams: Vec::new(),
             tcp_done: false,
             partial: None,
             network_error: false,
@@ -96,13 +113,18 @@ impl Ask {
     }
 
     /// The next upstream that was not asked yet.
-    pub(super) fn next_upstream(&mut self) -> Option<SocketAddr> {
-        let next = self.group.upstreams.get(self.tried).copied()?;
+    pub(super) fn next_upstream(&mut self) -> Option<Arc<Upstream>> {
+        let next = self.group.upstreams.get(self.tried).cloned()?;
         self.tried += 1;
         // Another server: its own OPT, its own TCP.
         self.opt = true;
         self.tcp_done = false;
         Some(next)
+    }
+
+    /// Whether a response may still come.
+    pub(super) fn is_waiting(&self) -> bool {
+        !self.outstanding.is_empty() || !self.streams.is_empty()
     }
 }
 
@@ -264,9 +286,6 @@ impl Exchange {
     fn restart(&mut self, name: Name, group: Arc<Group>) {
         let old = std::mem::replace(&mut self.ask, Ask::new(name, group));
         self.stale.extend(old.outstanding.into_iter().map(|outstanding| outstanding.sent));
-        if let Some(task) = old.tcp {
-            task.abort();
-        }
     }
 
     /// One message out of the chain's parts and their end.
@@ -293,7 +312,7 @@ impl Exchange {
             None => None,
         };
         let Some(reply) = held else {
-            let refused = self.ask.network_error && self.ask.outstanding.is_empty();
+            let refused = self.ask.network_error && !self.ask.is_waiting();
             return Next::Fail(if refused { Ede::NETWORK_ERROR } else { Ede::NO_REACHABLE_AUTHORITY });
         };
         Next::Done(plain_entry(reply, bounds, now))
@@ -308,7 +327,7 @@ impl Exchange {
         };
         match held {
             Some(reply) => Ok(plain_entry(reply.clone(), bounds, now)),
-            None if self.ask.network_error && self.ask.outstanding.is_empty() => Err(Ede::NETWORK_ERROR),
+            None if self.ask.network_error && !self.ask.is_waiting() => Err(Ede::NETWORK_ERROR),
             None => Err(Ede::NO_REACHABLE_AUTHORITY),
         }
     }

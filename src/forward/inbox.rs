@@ -1,11 +1,12 @@
 //! The way into the engine: a bounded queue and a bell.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::time::Instant;
+
+use tokio::task;
 
 use crate::metrics::forward::Rejection;
 use crate::wire::Ede;
@@ -17,8 +18,8 @@ use super::reply::UpstreamReply;
 pub(super) enum Work {
     /// A question.
     Ask(Submission),
-    /// The end of a TCP exchange.
-    Tcp { exchange: u64, upstream: SocketAddr, started: Instant, result: io::Result<UpstreamReply> },
+    /// The end of a question over a stream; `task` tells it from others of the exchange.
+    Tcp { exchange: u64, task: task::Id, started: Instant, result: io::Result<UpstreamReply> },
 }
 
 /// The way in: a bounded queue and a bell.

@@ -3,16 +3,16 @@
 //! ```text
 //! resolve ─▶ rules ─▶ cache ──hit──▶ respond (in the worker)
 //!                       └─miss─▶ Forwarder::submit ─▶ engine thread
-//!            coalesce ▸ UDP ▸ resend ▸ next upstream ▸ TCP ▸ chase ▸ fallback
+//!            coalesce ▸ UDP, or streams ▸ resend ▸ next upstream ▸ TCP ▸ chase ▸ fallback
 //!                       └─▶ cache, then every Waiter
 //! ```
 //!
 //! Queries go on as wire messages, so that class, DO, CD, unknown types and
 //! extended errors survive; hickory-resolver's `Resolver` loses them. All
 //! exchanges live on one thread with one epoll set: a task per packet costs
-//! more than the packet. Encrypted upstreams, health and budgets
-//! will come in at [`exchange`] and [`sockets`]; expired answers stand in, and hot
-//! ones are renewed, by who waits: the engine knows neither.
+//! more than the packet. Upstreams over TCP, TLS and HTTPS are asked through
+//! [`streams`], whose tasks hand the responses back to that thread. Expired answers
+//! stand in, and hot ones are renewed, by who waits: the engine knows neither.
 
 pub mod cache;
 pub mod chain;
@@ -26,9 +26,10 @@ pub mod reply;
 pub mod respond;
 pub mod rules;
 mod sockets;
+pub mod streams;
 pub mod system;
 pub mod tables;
-mod tcp;
+pub mod upstream;
 
 use std::io;
 use std::path::Path;
@@ -45,6 +46,7 @@ use cache::save::{self, Clocks, SaveError};
 use entry::Entry;
 use question::Question;
 use rules::Group;
+use streams::Streams;
 use tables::{Partitions, Swap, Tables};
 
 pub use inbox::Place;
@@ -105,7 +107,7 @@ pub struct Forwarder {
 }
 
 impl Forwarder {
-    /// Starts the engine's thread. TCP exchanges run on `runtime`.
+    /// Starts the engine's thread. Connections to upstreams run on `runtime`.
     pub fn start(
         settings: &Settings,
         runtime: tokio::runtime::Handle,
@@ -117,12 +119,13 @@ impl Forwarder {
         set_stale(&cache, &settings.cache);
         let metrics = Arc::new(ForwardMetrics::default());
         let local = local(Arc::clone(&tables));
+        let streams = Streams::new(runtime, Arc::clone(&metrics), settings.forward.streams);
         let shared = engine::Shared {
             tables: Arc::clone(&tables),
             cache: Arc::clone(&cache),
             metrics: Arc::clone(&metrics),
             local,
-            runtime,
+            streams,
         };
         let engine = engine::start(shared)?;
         Ok(Self { tables, partitions, cache, metrics, engine })

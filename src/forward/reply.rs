@@ -69,7 +69,13 @@ pub fn accept(bytes: &[u8], asked: &Asked<'_>) -> Result<UpstreamReply, Mismatch
         return Err(Mismatch::Question);
     }
     match clean(bytes) {
-        Some(reply) => Ok(reply),
+        Some(mut reply) => {
+            // Only a trusted upstream over an encrypted transport may say so;
+            // `streams` sets it again.
+            let flags = header::flags(&reply.bytes).unwrap_or_default();
+            header::set_flags(&mut reply.bytes, Flags(flags.0 & !Flags::AD));
+            Ok(reply)
+        }
         // Some senders cut a message in the middle of a record when they set
         // TC; TCP brings the whole.
         None if flags.has(Flags::TC) => {

@@ -1,19 +1,20 @@
 //! Forward rules: the longest suffix, by label, names the upstream group.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::wire::name::Labels;
 use crate::wire::{FoldedName, Name};
+
+use super::upstream::Upstream;
 
 /// Upstreams that stand in for each other, in the order in which they are asked.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Group {
     /// Its name in the configuration.
     pub name: String,
-    /// Their addresses; empty if `system` found none.
-    pub upstreams: Vec<SocketAddr>,
+    /// The upstreams; empty if `system` found none.
+    pub upstreams: Vec<Arc<Upstream>>,
 }
 
 /// One rule, resolved.

@@ -1,7 +1,7 @@
 //! What a reload replaces: rules, upstreams, limits, bounds.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,6 +13,7 @@ use crate::config;
 use super::entry::TtlBounds;
 use super::rules::{Group, Rule, Rules};
 use super::system;
+use super::upstream::Upstream;
 
 /// What the forwarder is made of; from the configuration.
 #[derive(Clone, Debug)]
@@ -58,6 +59,8 @@ pub struct Limits {
     pub max_waiters_per_client: usize,
     /// What our OPT announces.
     pub udp_bytes: u16,
+    /// Connections to upstreams.
+    pub streams: config::Streams,
 }
 
 /// Settings compiled; immutable, replaced as a whole.
@@ -78,7 +81,7 @@ pub struct Tables {
 #[derive(Debug, Default)]
 pub struct Partitions(Mutex<HashMap<PartitionKey, u32>>);
 
-type PartitionKey = (Box<[u8]>, Vec<SocketAddr>, Option<Vec<SocketAddr>>);
+type PartitionKey = (Box<[u8]>, Vec<Arc<Upstream>>, Option<Vec<Arc<Upstream>>>);
 
 impl Partitions {
     fn number(&self, suffix: &[u8], group: &Group, fallback: Option<&Group>) -> u32 {
@@ -112,6 +115,7 @@ impl Tables {
             max_waiters: forward.max_waiters,
             max_waiters_per_client: forward.max_waiters_per_client,
             udp_bytes: forward.udp_bytes,
+            streams: forward.streams,
         };
         let cache = &settings.cache;
         let bounds = TtlBounds {
@@ -123,20 +127,28 @@ impl Tables {
         Self { rules, fallback, limits, bounds }
     }
 
-    /// Every address that may be asked.
-    pub fn upstreams(&self) -> Vec<SocketAddr> {
+    /// Every upstream that may be asked.
+    pub fn all_upstreams(&self) -> HashSet<Arc<Upstream>> {
         let groups = self.rules.iter().map(|rule| &rule.group).chain(&self.fallback);
-        let mut all: Vec<SocketAddr> = groups.flat_map(|group| group.upstreams.iter().copied()).collect();
-        all.sort_unstable();
-        all.dedup();
-        all
+        groups.flat_map(|group| group.upstreams.iter().map(Arc::clone)).collect()
+    }
+
+    /// Every address that may be asked over UDP.
+    pub fn upstreams(&self) -> Vec<SocketAddr> {
+        let all = self.all_upstreams();
+        let by_udp = all.iter().filter(|upstream| !upstream.is_stream());
+        let mut addresses: Vec<SocketAddr> = by_udp.map(|upstream| upstream.address()).collect();
+        addresses.sort_unstable();
+        addresses
     }
 }
 
 fn resolve_group(group: &config::UpstreamGroup, settings: &Settings) -> Group {
     let upstreams = match &group.upstreams {
-        config::Upstreams::Addresses(addresses) => addresses.clone(),
-        config::Upstreams::System => read_system(settings),
+        config::Upstreams::Servers(servers) => servers.iter().cloned().map(Upstream::new).collect(),
+        config::Upstreams::System => {
+            read_system(settings).into_iter().map(Upstream::plain).collect::<Vec<_>>()
+        }
     };
     // A group that no rule uses may be empty without harm: `azure` and
     // `system` exist unasked.

@@ -1,11 +1,12 @@
 //! Counters of forwarding: upstreams and rejections.
 
-use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::fmt::Display;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::response_cache::CacheMetrics;
+use super::streams::{self, StreamCounters};
 use super::{Export, Exporter};
 
 pub use super::response_cache::{CacheLookup, CacheUsage, Renewal};
@@ -114,6 +115,10 @@ impl Mismatch {
 pub struct UpstreamCounters {
     udp: AtomicU64,
     tcp: AtomicU64,
+    tls: AtomicU64,
+    https: AtomicU64,
+    /// Its connections.
+    pub streams: StreamCounters,
     failures: [AtomicU64; 6],
     buckets: [AtomicU64; 13],
     count: AtomicU64,
@@ -129,6 +134,16 @@ impl UpstreamCounters {
     /// A query went out over TCP.
     pub fn sent_tcp(&self) {
         self.tcp.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A query went out over TLS.
+    pub fn sent_tls(&self) {
+        self.tls.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A query went out over HTTPS.
+    pub fn sent_https(&self) {
+        self.https.fetch_add(1, Ordering::Relaxed);
     }
 
     /// A query failed.
@@ -153,6 +168,11 @@ impl UpstreamCounters {
         (self.udp.load(Ordering::Relaxed), self.tcp.load(Ordering::Relaxed))
     }
 
+    /// Queries sent, over TLS and HTTPS.
+    pub fn sent_encrypted(&self) -> (u64, u64) {
+        (self.tls.load(Ordering::Relaxed), self.https.load(Ordering::Relaxed))
+    }
+
     /// Failures of one kind.
     pub fn failures(&self, failure: Failure) -> u64 {
         self.failures.get(failure as usize).map_or(0, |counter| counter.load(Ordering::Relaxed))
@@ -162,7 +182,7 @@ impl UpstreamCounters {
 /// All counters of forwarding.
 #[derive(Debug, Default)]
 pub struct ForwardMetrics {
-    upstreams: Mutex<Vec<(SocketAddr, Arc<UpstreamCounters>)>>,
+    upstreams: Mutex<Vec<(String, Arc<UpstreamCounters>)>>,
     rejected: [AtomicU64; 5],
     mismatches: [AtomicU64; 5],
     cache: CacheMetrics,
@@ -174,11 +194,13 @@ pub struct ForwardMetrics {
 }
 
 impl ForwardMetrics {
-    /// The counters of `upstream`, made at the first call. Addresses come from
-    /// the configuration or resolv.conf, so their number is bounded.
-    pub fn upstream(&self, upstream: SocketAddr) -> Arc<UpstreamCounters> {
+    /// The counters of `upstream`, made at the first call: by its label, which
+    /// for UDP is its address. Upstreams come from the configuration or
+    /// resolv.conf, so their number is bounded.
+    pub fn upstream(&self, upstream: impl Display) -> Arc<UpstreamCounters> {
+        let upstream = upstream.to_string();
         let mut all = self.upstreams.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, counters)) = all.iter().find(|(address, _)| *address == upstream) {
+        if let Some((_, counters)) = all.iter().find(|(label, _)| *label == upstream) {
             return Arc::clone(counters);
         }
         let counters = Arc::new(UpstreamCounters::default());
@@ -266,14 +288,14 @@ pub(super) fn get(counters: &[AtomicU64], at: usize) -> u64 {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "Prometheus values are floats")]
-fn export_upstream(address: SocketAddr, counters: &UpstreamCounters, out: &mut Exporter) {
-    let upstream = address.to_string();
+fn export_upstream(upstream: &str, counters: &UpstreamCounters, out: &mut Exporter) {
     let (udp, tcp) = counters.sent();
-    for (transport, value) in [("udp", udp), ("tcp", tcp)] {
+    let (tls, https) = counters.sent_encrypted();
+    for (transport, value) in [("udp", udp), ("tcp", tcp), ("tls", tls), ("https", https)] {
         out.counter(
             "forward_queries_total",
             "Queries sent to upstreams.",
-            &[("upstream", &upstream), ("transport", transport)],
+            &[("upstream", upstream), ("transport", transport)],
             value,
         );
     }
@@ -281,7 +303,7 @@ fn export_upstream(address: SocketAddr, counters: &UpstreamCounters, out: &mut E
         out.counter(
             "forward_failures_total",
             "Queries to upstreams without a usable response, by reason.",
-            &[("upstream", &upstream), ("reason", failure.label())],
+            &[("upstream", upstream), ("reason", failure.label())],
             counters.failures(failure),
         );
     }
@@ -294,7 +316,7 @@ fn export_upstream(address: SocketAddr, counters: &UpstreamCounters, out: &mut E
     out.histogram(
         "forward_duration_seconds",
         "Time from query to response of upstreams.",
-        &[("upstream", &upstream)],
+        &[("upstream", upstream)],
         &buckets,
         counters.count.load(Ordering::Relaxed),
         counters.sum_us.load(Ordering::Relaxed) as f64 / 1e6,
@@ -305,8 +327,9 @@ impl Export for ForwardMetrics {
     #[expect(clippy::cast_precision_loss, reason = "a gauge is a float; these stay below 2^53")]
     fn export(&self, out: &mut Exporter) {
         let upstreams = self.upstreams.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        for (address, counters) in &upstreams {
-            export_upstream(*address, counters, out);
+        for (upstream, counters) in &upstreams {
+            export_upstream(upstream, counters, out);
+            streams::export(upstream, &counters.streams, out);
         }
         for rejection in Rejection::ALL {
             out.counter(

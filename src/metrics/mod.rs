@@ -14,6 +14,7 @@ pub mod process;
 pub mod queries;
 pub mod response_cache;
 pub mod routes;
+pub mod streams;
 pub mod sync;
 
 use std::fmt;

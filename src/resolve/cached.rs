@@ -224,16 +224,18 @@ pub(super) fn key_bits(query: &Query, own: bool) -> u8 {
         | (if own { bits::OWN } else { 0 })
 }
 
-/// What a response takes from the query. No upstream is trusted yet, so AD is
-/// never passed on.
+/// What a response takes from the query. AD goes to those who show by AD or DO
+/// that they know it (RFC 6840 section 5.8); it is set in what is kept only if
+/// the upstream may say so.
 #[inline]
 pub(super) fn recipient(query: &Query, context: Context) -> Recipient {
+    let dnssec_ok = query.edns.is_some_and(|edns| edns.dnssec_ok);
     Recipient {
         flags: query.flags,
         edns: query.edns,
         limit: context.limit(query),
         udp_size: context.udp_size,
         authoritative: false,
-        authentic: false,
+        authentic: dnssec_ok || query.flags.has(Flags::AD),
     }
 }

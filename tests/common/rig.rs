@@ -93,7 +93,7 @@ pub struct Rig {
 pub fn settings(groups: &[&[SocketAddr]]) -> Settings {
     let group = |(index, addresses): (usize, &&[SocketAddr])| config::UpstreamGroup {
         name: format!("group{index}"),
-        upstreams: config::Upstreams::Addresses(addresses.to_vec()),
+        upstreams: config::Upstreams::addresses(addresses),
     };
     Settings {
         forward: config::Forward {
@@ -108,6 +108,7 @@ pub fn settings(groups: &[&[SocketAddr]]) -> Settings {
             max_waiters: 1000,
             max_waiters_per_client: 1000,
             udp_bytes: 1232,
+            streams: config::Streams::default(),
         },
         cache: config::Cache {
             max_bytes: 4 << 20,

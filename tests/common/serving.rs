@@ -72,7 +72,7 @@ pub fn config(listen: &[&str], upstream: SocketAddr) -> Config {
         forward: config::Forward {
             groups: vec![config::UpstreamGroup {
                 name: "test".into(),
-                upstreams: config::Upstreams::Addresses(vec![upstream]),
+                upstreams: config::Upstreams::addresses(&[upstream]),
             }],
             rules: vec![config::ForwardRule { suffix: Name::root(), group: 0 }],
             fallback: None,
@@ -84,6 +84,7 @@ pub fn config(listen: &[&str], upstream: SocketAddr) -> Config {
             max_waiters: 1000,
             max_waiters_per_client: 1000,
             udp_bytes: 1232,
+            streams: config::Streams::default(),
         },
         cache: config::Cache {
             max_bytes: 1 << 20,

@@ -217,7 +217,7 @@ fn groups_that_nothing_names_are_left_out() {
     assert_eq!(forward.groups[forward.fallback.unwrap()].name, "a");
     let addresses =
         ["192.0.2.1:53", "[2001:db8::1]:53", "[2001:db8::2]:53"].map(|text| text.parse().unwrap());
-    assert_eq!(forward.groups[0].upstreams, Upstreams::Addresses(addresses.to_vec()));
+    assert_eq!(forward.groups[0].upstreams, Upstreams::addresses(&addresses));
 }
 
 #[test]
@@ -407,4 +407,30 @@ proptest! {
         text.replace_range(start..end, &insert);
         let _ = parse(&text);
     }
+}
+
+#[test]
+fn upstreams_are_read_in_all_their_forms() {
+    let text = "[[upstreams]]\nname = \"a\"\naddresses = [\"192.0.2.1\", \"tcp://192.0.2.1\", \"tls://192.0.2.1#dns.example\"]\n\
+                [[upstreams.servers]]\nurl = \"https://DNS.example/q\"\naddress = \"2001:db8::1\"\n\
+                pins = [\"FHkyLhvI0n70E47cJlRTamTrnYVcsYdjUGbr79CfAVI=\"]\nca_file = \"ca.pem\"\ntrusted = true\n\
+                [forward]\ndefault = \"a\"\n[forward.streams]\nidle_milliseconds = 500\nmax_connections = 1";
+    let forward = good(text).forward;
+    let Upstreams::Servers(servers) = &forward.groups[0].upstreams else { panic!("from the file") };
+    let labels: Vec<String> = servers.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        labels,
+        [
+            "192.0.2.1:53",
+            "tcp://192.0.2.1:53",
+            "tls://192.0.2.1:853#dns.example",
+            "https://[2001:db8::1]:443/q#dns.example"
+        ]
+    );
+    let last = &servers[3];
+    assert_eq!(last.ca_file.as_deref(), Some(Path::new("/etc/hubdns/ca.pem")));
+    assert_eq!((last.pins.len(), last.trusted, servers[2].trusted), (1, true, false));
+    assert_eq!(forward.groups[0].upstreams.plain_addresses().len(), 2, "those that answer unencrypted");
+    assert_eq!((forward.streams.idle.as_millis(), forward.streams.max_connections), (500, 1));
+    assert_eq!(good("").forward.streams, hubdns::config::Streams::default());
 }

@@ -184,6 +184,8 @@ fn upstreams_and_rules() {
         &[":4: upstreams[0].addresses[0]: found 10.0.0.4:53; expected an address other than our own"],
     );
 
+    encrypted_upstreams();
+
     let rule = |suffix: &str, group: &str| {
         format!("[[forward.rules]]\nsuffix = \"{suffix}\"\nupstream = \"{group}\"\n")
     };
@@ -217,4 +219,71 @@ fn upstreams_and_rules() {
         &[":2: forward.fallback: found \"azure\"; expected a group that some names"],
     );
     check(&format!("[forward]\nfallback = \"azure\"\n{}", rule("azurecr.io", "system")), &[]);
+}
+
+fn encrypted_upstreams() {
+    let of = |addresses: &str| format!("[[upstreams]]\nname = \"a\"\naddresses = [{addresses}]\n");
+    let at = ":3: upstreams[0].addresses[0]: found";
+    check(
+        "[[upstreams]]\nname = \"a\"",
+        &[":1: upstreams[0].addresses: found no such key; expected at least one"],
+    );
+    check(&of("\"quic://192.0.2.1\""), &[&format!("{at} \"quic://192.0.2.1\";")]);
+    check(&of("\"tcp://192.0.2.1#dns.example\""), &[&format!("{at} \"tcp://192.0.2.1#dns.example\";")]);
+    check(&of("\"tls://192.0.2.1/x\""), &[&format!("{at} \"tls://192.0.2.1/x\";")]);
+    check(
+        &of("\"tls://dns.example\""),
+        &[&format!("{at} \"dns.example\"; expected an address; for a name,")],
+    );
+    check(&of("\"tls://0.0.0.0\""), &[&format!("{at} 0.0.0.0:853; expected the address of one host")]);
+    check(
+        &of("\"tls://192.0.2.1\", \"tls://192.0.2.1:853\""),
+        &[":3: upstreams[0].addresses[1]: found tls://192.0.2.1:853; expected a value other than"],
+    );
+
+    let server = |keys: &str| format!("[[upstreams]]\nname = \"a\"\n[[upstreams.servers]]\n{keys}\n");
+    let key = |line: usize, key: &str| format!(":{line}: upstreams[0].servers[0].{key}: found");
+    check(&server("pins = []"), &[":3: upstreams[0].servers[0].url: found no such key"]);
+    check(
+        &server("url = \"https://dns.example/dns-query\""),
+        &[":3: upstreams[0].servers[0].address: found no address; expected the address of dns.example"],
+    );
+    check(
+        &server("url = \"tls://dns.example\"\naddress = \"192.0.2.1:853\""),
+        &[&format!("{} \"192.0.2.1:853\"; expected the address of dns.example without", key(5, "address"))],
+    );
+    check(
+        &server("url = \"tls://192.0.2.1\"\naddress = \"192.0.2.1\""),
+        &[&format!("{} \"192.0.2.1\"; expected no address", key(5, "address"))],
+    );
+    check(
+        &server("url = \"tls://192.0.2.1#a.example\"\nname = \"b.example\""),
+        &[&format!("{} \"b.example\"; expected no name", key(5, "name"))],
+    );
+    check(
+        &server("url = \"tls://192.0.2.1\"\nname = \"192.0.2.1\""),
+        &[&format!("{} \"192.0.2.1\"; expected a host name", key(5, "name"))],
+    );
+    check(
+        &server("url = \"tls://192.0.2.1\"\npins = [\"AAAA\"]"),
+        &[&format!("{} \"AAAA\"; expected the SHA-256 digest", key(5, "pins[0]"))],
+    );
+    check(
+        &server("url = \"tcp://192.0.2.1\"\ntrusted = true\nca_file = \"x\""),
+        &[
+            &format!("{} a value for tcp; expected none", key(5, "trusted")),
+            &format!("{} a value for tcp; expected none", key(6, "ca_file")),
+        ],
+    );
+    check(
+        &format!(
+            "{}addresses = [\"tls://192.0.2.1\"]\n{}",
+            "[[upstreams]]\nname = \"a\"\n", "[[upstreams.servers]]\nurl = \"tls://192.0.2.1\"\n"
+        ),
+        &[":5: upstreams[0].servers[0].url: found tls://192.0.2.1:853; expected an upstream that the group"],
+    );
+    check(
+        "forward.streams.connect_milliseconds = 2400",
+        &[":1: forward.streams.connect_milliseconds: found 2400; expected less than forward.client_deadline"],
+    );
 }

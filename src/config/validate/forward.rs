@@ -1,24 +1,18 @@
-//! Upstream groups, forward rules, deadlines, the response cache.
+//! Forward rules, deadlines, the response cache.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
 
 use crate::config::error::Report;
-use crate::config::file::{CacheTable, ConfigFile, UpstreamTable};
+use crate::config::file::{CacheTable, ConfigFile};
 use crate::config::schema::quote;
-use crate::config::{Cache, Forward, ForwardRule, Names, UpstreamGroup, Upstreams};
+use crate::config::{Cache, Forward, ForwardRule, Names, Streams};
 use crate::wire::Name;
 
-use super::server::{is_host, is_mapped, own_listener};
-use super::{LABEL, is_label, milliseconds, not_empty, ordered, unique};
+use super::upstreams::Groups;
+use super::{milliseconds, ordered};
 
-/// Azure DNS, inside every virtual network.
-const AZURE_DNS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)), 53);
-
-/// Groups that exist without being written.
-const BUILT_IN: [&str; 2] = ["azure", "system"];
-
-pub(super) fn forward(file: &ConfigFile, names: &Names, report: &mut Report) -> Forward {
-    let mut groups = Groups::read(file, report);
+pub(super) fn forward(file: &ConfigFile, names: &Names, base_dir: &Path, report: &mut Report) -> Forward {
+    let mut groups = Groups::read(file, base_dir, report);
     let table = &file.forward;
     let default = groups.index("forward.default", &table.default, report);
     let mut rules = vec![ForwardRule { suffix: Name::root(), group: default }];
@@ -46,6 +40,16 @@ pub(super) fn forward(file: &ConfigFile, names: &Names, report: &mut Report) -> 
     let resend = ("forward.resend_milliseconds", table.resend_milliseconds.into());
     ordered(report, resend, client, false);
     ordered(report, client, exchange, true);
+    let streams = &table.streams;
+    // A connection that fails must leave time for another upstream.
+    let connect = ("forward.streams.connect_milliseconds", streams.connect_milliseconds.into());
+    ordered(report, connect, client, false);
+    let streams = Streams {
+        connect: milliseconds(streams.connect_milliseconds),
+        idle: milliseconds(streams.idle_milliseconds),
+        max_connections: streams.max_connections,
+        max_in_flight: streams.max_in_flight,
+    };
     Forward {
         groups: groups.groups,
         rules,
@@ -58,82 +62,8 @@ pub(super) fn forward(file: &ConfigFile, names: &Names, report: &mut Report) -> 
         max_waiters: table.max_waiters,
         max_waiters_per_client: table.max_waiters_per_client,
         udp_bytes: table.udp.max_bytes,
+        streams,
     }
-}
-
-/// The groups of the file, and those of the built-in ones that something names.
-struct Groups {
-    groups: Vec<UpstreamGroup>,
-}
-
-impl Groups {
-    fn read(file: &ConfigFile, report: &mut Report) -> Self {
-        let mut groups = Vec::with_capacity(file.upstreams.len() + BUILT_IN.len());
-        for (i, table) in file.upstreams.iter().enumerate() {
-            let key = format!("upstreams[{i}].name");
-            if !is_label(&table.name) {
-                report.add(&key, quote(&table.name), LABEL);
-            }
-            if BUILT_IN.contains(&table.name.as_str()) {
-                report.add(&key, quote(&table.name), "a name other than the built-in azure and system");
-            }
-            if let Some(other) = file.upstreams.iter().take(i).position(|other| other.name == table.name) {
-                let expected = format!("a name other than that of upstreams[{other}]");
-                report.add(&key, quote(&table.name), expected);
-            }
-            let addresses = addresses(i, table, &file.server.listen, report);
-            groups
-                .push(UpstreamGroup { name: table.name.clone(), upstreams: Upstreams::Addresses(addresses) });
-        }
-        Self { groups }
-    }
-
-    /// The index of the group `name`, which `key` names; 0 if there is none.
-    fn index(&mut self, key: &str, name: &str, report: &mut Report) -> usize {
-        if let Some(index) = self.groups.iter().position(|group| group.name == name) {
-            return index;
-        }
-        let upstreams = match name {
-            "azure" => Upstreams::Addresses(vec![AZURE_DNS]),
-            "system" => Upstreams::System,
-            _ => {
-                let mut known: Vec<_> = BUILT_IN.to_vec();
-                known.extend(self.groups.iter().map(|group| group.name.as_str()));
-                known.retain(|name| is_label(name));
-                known.dedup();
-                report.add(key, quote(name), format!("the name of a group: {}", known.join(", ")));
-                return 0;
-            }
-        };
-        self.groups.push(UpstreamGroup { name: name.to_owned(), upstreams });
-        self.groups.len() - 1
-    }
-}
-
-fn addresses(
-    group: usize,
-    table: &UpstreamTable,
-    listen: &[SocketAddr],
-    report: &mut Report,
-) -> Vec<SocketAddr> {
-    let key = format!("upstreams[{group}].addresses");
-    let addresses: Vec<_> = table.addresses.iter().map(|address| address.0).collect();
-    not_empty(report, &key, &addresses);
-    for (i, address) in addresses.iter().enumerate() {
-        let key = format!("{key}[{i}]");
-        if is_mapped(address.ip()) {
-            report.add(&key, address, "an IPv4-mapped address written as IPv4");
-        } else if address.ip().is_unspecified() || !is_host(address.ip()) {
-            report.add(&key, address, "the address of one host");
-        } else if address.port() == 0 {
-            report.add(&key, address, "a port from 1 to 65535");
-        } else if let Some(own) = own_listener(*address, listen) {
-            let expected = format!("an address other than our own server.listen[{own}], which would loop");
-            report.add(&key, address, expected);
-        }
-    }
-    unique(report, &key, &addresses);
-    addresses
 }
 
 /// Reports a suffix for which nothing would ever be forwarded.

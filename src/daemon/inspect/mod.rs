@@ -7,7 +7,7 @@ mod response;
 pub mod sync;
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use crate::admin::view::{
     Explanation, FindingCounts, FindingRow, ForwardRow, GroupRow, LostRow, OriginRow, RecordRow, ResponseRow,
@@ -223,7 +223,7 @@ impl Inspection<'_> {
         let group = rule.and_then(|rule| forward.groups.get(rule.group));
         let fallback = forward.fallback.and_then(|index| forward.groups.get(index));
         let asked = self.resolver.and_then(|resolver| resolver.route(name));
-        let asked = asked.map(|route| route.upstreams.iter().map(SocketAddr::to_string).collect());
+        let asked = asked.map(|route| route.upstreams.iter().map(ToString::to_string).collect());
         ForwardRow {
             suffix: rule.map_or_else(String::new, |rule| rule.suffix.to_string()),
             group: group.map_or_else(String::new, |group| group.name.clone()),
@@ -288,7 +288,7 @@ pub fn finding_counts(findings: &[Finding]) -> FindingCounts {
 
 fn upstreams(upstreams: &Upstreams) -> Vec<String> {
     match upstreams {
-        Upstreams::Addresses(addresses) => addresses.iter().map(SocketAddr::to_string).collect(),
+        Upstreams::Servers(servers) => servers.iter().map(ToString::to_string).collect(),
         Upstreams::System => vec!["the host's own resolvers".to_owned()],
     }
 }

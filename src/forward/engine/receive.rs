@@ -1,10 +1,11 @@
 //! What comes back: datagrams, errors of the network, ends of TCP exchanges.
 
 use std::io;
-use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use mio::Token;
+use tokio::task;
 
 use crate::metrics::forward::{Failure, Mismatch, UpstreamCounters};
 use crate::wire::Rcode;
@@ -17,17 +18,18 @@ impl Engine {
     pub(super) fn tcp_done(
         &mut self,
         id: u64,
-        upstream: SocketAddr,
+        task: task::Id,
         started: Instant,
         result: io::Result<UpstreamReply>,
     ) {
-        let counters = self.counters(upstream);
         let bounds = self.tables.bounds;
         let Some(exchange) = self.exchanges.get_mut(&id) else { return };
         // A result of an ask that is over belongs to nobody.
-        if exchange.ask.tcp.take().is_none() {
-            return;
-        }
+        let Some(at) = exchange.ask.streams.iter().position(|sent| sent.task.id() == task) else { return };
+        let sent = exchange.ask.streams.swap_remove(at);
+        exchange.ask.upstream = Some(Arc::clone(&sent.upstream));
+        let counters = self.counters(&sent.upstream);
+        let Some(exchange) = self.exchanges.get_mut(&id) else { return };
         let clock = exchange.clock(Instant::now());
         let had_first = exchange.first.is_some();
         let next = match result {
@@ -98,14 +100,14 @@ impl Engine {
         let Some(at) = exchange.ask.outstanding.iter().position(matches) else { return };
         let answered = exchange.ask.outstanding.swap_remove(at);
         self.sockets.release(answered.sent);
-        exchange.ask.upstream = Some(answered.upstream);
+        exchange.ask.upstream = Some(Arc::clone(&answered.upstream));
         let now = Instant::now();
         let clock = exchange.clock(now);
         let bounds = self.tables.bounds;
         let had_first = exchange.first.is_some();
         let rcode = reply.rcode;
         let next = exchange.received(reply, self.shared.local.as_ref(), &bounds, clock);
-        let counters = self.counters(answered.upstream);
+        let counters = self.counters(&answered.upstream);
         counters.answered(now.saturating_duration_since(answered.at));
         count_rcode(&counters, rcode);
         self.count_fallback(id, had_first, &next);
@@ -122,7 +124,7 @@ impl Engine {
             let lost = exchange.ask.outstanding.swap_remove(at);
             exchange.ask.network_error = true;
             self.sockets.release(lost.sent);
-            self.counters(lost.upstream).failed(failure_of(error));
+            self.counters(&lost.upstream).failed(failure_of(error));
             self.step(id, Next::Again);
         }
     }

@@ -22,7 +22,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_platform_verifier::Verifier;
 
 use super::bootstrap::Bootstrap;
-use crate::config::{AzureSource, Config, Upstreams};
+use crate::config::{AzureSource, Config};
 
 /// What both clients call themselves.
 pub const USER_AGENT: &str = concat!("hubdns/", env!("CARGO_PKG_VERSION"));
@@ -119,12 +119,9 @@ impl Http {
     pub fn of(source: &AzureSource, config: &Config) -> Result<Self, HttpError> {
         let root = config.forward.rules.iter().find(|rule| rule.suffix.is_root());
         let group = root.and_then(|rule| config.forward.groups.get(rule.group));
-        let upstreams = match group.map(|group| &group.upstreams) {
-            Some(Upstreams::Addresses(addresses)) => addresses.as_slice(),
-            // The host's own are asked in any case.
-            Some(Upstreams::System) | None => &[],
-        };
-        Self::new(source, upstreams, &config.server.listen)
+        // The host's own are asked in any case.
+        let upstreams = group.map(|group| group.upstreams.plain_addresses()).unwrap_or_default();
+        Self::new(source, &upstreams, &config.server.listen)
     }
 
     /// Makes the clients. `upstreams` look names up where neither the source

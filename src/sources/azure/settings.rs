@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::config::{AzureSource, Config, Upstreams};
+use crate::config::{AzureSource, Config};
 use crate::sources::registry_name::private_zone;
 use crate::wire::Name;
 
@@ -26,10 +26,7 @@ impl Settings {
     pub fn new(source: &AzureSource, config: &Config) -> Self {
         let default = config.forward.rules.iter().find(|rule| rule.suffix == Name::root());
         let group = default.and_then(|rule| config.forward.groups.get(rule.group));
-        let upstreams = match group.map(|group| &group.upstreams) {
-            Some(Upstreams::Addresses(addresses)) => addresses.clone(),
-            Some(Upstreams::System) | None => Vec::new(),
-        };
+        let upstreams = group.map(|group| group.upstreams.plain_addresses()).unwrap_or_default();
         Self {
             source: source.clone(),
             suffixes: config.names.suffixes.clone(),
