@@ -59,8 +59,9 @@ impl Context {
         self.limit_with(query.edns)
     }
 
+    /// [`Self::limit`] of a query with that OPT.
     #[inline]
-    fn limit_with(self, edns: Option<Edns>) -> usize {
+    pub fn limit_with(self, edns: Option<Edns>) -> usize {
         match self.transport {
             Transport::Tcp => usize::from(u16::MAX),
             Transport::Udp => usize::from(edns.map_or(512, |edns| edns.udp_size.min(self.udp_size))),

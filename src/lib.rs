@@ -38,6 +38,7 @@
 //! | [`resolve`] | answer, then cache, forward, splice: the one entry of every transport |
 //! | [`serve`] | UDP workers, TCP, who may ask |
 //! | [`socket`] | batched socket calls; the only home of `unsafe` |
+//! | [`places`] | slots with names that are not used twice; what is due when |
 //! | [`forward`] | rules, response cache, coalescing, upstream exchanges |
 //! | [`sources`] | where records come from: facts in complete listings |
 //! | [`sync`] | merge, guard, build, persist, publish |
@@ -62,6 +63,7 @@ pub mod export;
 pub mod findings;
 pub mod forward;
 pub mod metrics;
+pub mod places;
 pub mod resolve;
 pub mod routes;
 pub mod serve;

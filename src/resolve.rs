@@ -10,7 +10,9 @@ mod clients;
 mod job;
 mod lookup;
 mod pending;
+mod plain;
 mod renew;
+mod reply;
 mod splice;
 
 use std::io;
@@ -35,48 +37,9 @@ use job::{Job, Verdict};
 use renew::Renewals;
 use splice::SnapshotLocal;
 
+pub use crate::forward::at_end_of_pass;
 pub use lookup::Looked;
-
-/// Where a response goes that is not ready at once.
-pub trait Reply: Send + 'static {
-    /// Takes the finished response: the client's id, spelling, size limit and
-    /// OPT are already in it.
-    fn send(self: Box<Self>, response: Vec<u8>, rcode: Rcode, origin: Origin);
-
-    /// Who waits for it, if that is a client whose questions are counted.
-    fn client(&self) -> Option<IpAddr> {
-        None
-    }
-
-    /// The response was ready at once after all: nothing will be sent here.
-    fn withdraw(self)
-    where
-        Self: Sized,
-    {
-    }
-}
-
-/// Where a response comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// The snapshot.
-    Hit,
-    /// The response cache or an upstream.
-    Forward,
-    /// Neither: an error of our own making.
-    Error,
-}
-
-impl Origin {
-    /// The label for metrics.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Hit => "hit",
-            Self::Forward => "forward",
-            Self::Error => "error",
-        }
-    }
-}
+pub use reply::{Origin, Reply};
 
 /// What became of a query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -178,6 +141,13 @@ impl Resolver {
         &self.shared.forwarder
     }
 
+    /// Wakes the forward thread if it sleeps, after questions whose [`Reply`]
+    /// said that it would be done later.
+    #[inline]
+    pub fn ring(&self) {
+        self.shared.forwarder.ring();
+    }
+
     /// Where `name` would be forwarded.
     pub fn route(&self, name: &Name) -> Option<Route> {
         let own = splice::is_own(name, &self.shared.publisher.current());
@@ -255,7 +225,8 @@ impl Resolver {
                 }
                 Resolved::ready(len, rcode, Origin::Forward, None)
             }
-            InPlace::Absent => self.slow(None, query, context, snapshot, now, out, reply),
+            InPlace::Absent if query.recursion_desired() => self.plain(own, query, context, now, out, reply),
+            InPlace::Absent | InPlace::Expired => self.slow(None, query, context, snapshot, now, out, reply),
             InPlace::Leads => {
                 let found = self.shared.cached(query, own, snapshot, now);
                 self.slow(found, query, context, snapshot, now, out, reply)

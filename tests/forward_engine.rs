@@ -220,10 +220,12 @@ fn the_resend_goes_to_the_next_upstream_and_the_first_may_still_answer() {
     let rig = Rig::new("", quick, |_| {});
     assert_eq!(rig.ask("www.example", Rtype::A).rcode, Rcode::NOERROR);
     let late = rig.begin("late.example", Rtype::A);
-    second.wait(|seen| seen.len() == 2);
+    second.wait(|seen| seen.len() >= 2);
     first.release();
     assert_eq!(late.get().rcode, Rcode::NOERROR);
-    assert_eq!((first.seen().len(), second.seen().len()), (2, 2));
+    // The second resend goes to the one asked last.
+    assert_eq!(first.seen().len(), 2);
+    assert!((2..=3).contains(&second.seen().len()));
 }
 
 #[test]
@@ -272,8 +274,8 @@ fn an_exchange_ends_at_its_deadline() {
     assert_eq!(rig.ask("www.example", Rtype::A).ede(), [22]);
     rig.until(|forwarder| forwarder.metrics().load().0 == 0);
     let counters = rig.resolver.forwarder().metrics().upstream(upstream.address);
-    assert_eq!(counters.failures(Failure::Timeout), 2);
-    assert_eq!(upstream.seen().len(), 2, "one query, one resend");
+    assert_eq!(counters.failures(Failure::Timeout), 3);
+    assert_eq!(upstream.seen().len(), 3, "one query, two resends");
 }
 
 #[test]

@@ -5,14 +5,17 @@ mod common;
 
 use common::estate::{name, query, spelled};
 use common::rig::Rig;
-use common::upstream::{Act, Upstream, record};
+use common::upstream::{Act, Asked, Upstream, record};
 use hubdns::answer::{Context, Transport};
 use hubdns::forward::chain::Chain;
 use hubdns::forward::entry::{Checked, Entry, TtlBounds};
-use hubdns::forward::reply::{self, Asked};
+use hubdns::forward::kept::{Marks, Traits};
+use hubdns::forward::read::{Followed, Scratch, read};
+use hubdns::forward::reply::{self, Asked as Question};
 use hubdns::forward::respond::{Recipient, write};
+use hubdns::metrics::forward::Mismatch;
 use hubdns::wire::message::Message;
-use hubdns::wire::{Class, Flags, Query, Rtype};
+use hubdns::wire::{Class, Flags, Name, Query, Rcode, Rtype};
 use proptest::prelude::*;
 
 const BOUNDS: TtlBounds = TtlBounds { min: 0, max: 86_400, max_negative: 3600, servfail: 5 };
@@ -21,11 +24,12 @@ const QNAME: &str = "www.example.org";
 /// The whole way from an upstream's bytes to a client's response, at several sizes and ages.
 fn check(bytes: &[u8]) -> Option<()> {
     let qname = name(QNAME);
-    let asked = Asked { name: &qname, qtype: Rtype::A, qclass: Class::IN };
+    let asked = Question { name: &qname, qtype: Rtype::A, qclass: Class::IN };
     let reply = reply::accept(bytes, &asked).ok()?;
     let chain = Message::parse(&reply.bytes).map(|message| Chain::walk(&message)).unwrap_or_default();
     let original = Message::parse(&reply.bytes)?.counts();
-    let entry = Entry::new(reply, chain, &BOUNDS, 1000, Checked { instance: 1, cut: None });
+    let entry = Entry::new(reply, chain.clone(), &BOUNDS, 1000, Checked { instance: 1, cut: None });
+    check_kept(bytes, &qname, &chain, &entry);
     for size in [None, Some(512), Some(600), Some(1232)] {
         for transport in [Transport::Udp, Transport::Tcp] {
             for now in [1000, 61_000, u64::MAX] {
@@ -64,6 +68,25 @@ fn check(bytes: &[u8]) -> Option<()> {
         }
     }
     Some(())
+}
+
+/// What the engine keeps and sends from the datagram itself is what a copy of it would be.
+fn check_kept(bytes: &[u8], qname: &Name, chain: &Chain, entry: &Entry) {
+    let (mut copy, mut scratch) = (bytes.to_vec(), Scratch::default());
+    let Ok(facts) = read(&mut copy, qname.as_wire(), Rtype::A, Class::IN, &mut scratch) else { return };
+    let usual = matches!(facts.rcode, Rcode::NOERROR | Rcode::NXDOMAIN) && !facts.rewrite && !facts.truncated;
+    if !usual || chain.looped {
+        return;
+    }
+    assert!(facts.aliases || (chain.targets.is_empty() && chain.answered == facts.answered));
+    let followed = Followed { targets: &chain.targets, answered: chain.answered };
+    let life = facts.lifetime(&copy, qname.as_wire(), followed, &BOUNDS);
+    let traits = if chain.targets.is_empty() { 0 } else { Traits::HAS_TARGETS };
+    let marks = Marks::default();
+    let kept = facts.kept(&copy, (1000, life), traits, &scratch, &marks);
+    let copied = entry.kept();
+    assert_eq!((kept.bytes, kept.ttls, kept.ede), (copied.bytes, copied.ttls, copied.ede));
+    assert_eq!(kept.head, copied.head);
 }
 
 /// Header and question of a response, then `rest`.
@@ -133,7 +156,7 @@ fn records_behind_the_opt_keep_their_names() {
     let bytes = response(0x0180, [1, 0, 3], &rest);
     check(&bytes).expect("accepted");
     let qname = name(QNAME);
-    let asked = Asked { name: &qname, qtype: Rtype::A, qclass: Class::IN };
+    let asked = Question { name: &qname, qtype: Rtype::A, qclass: Class::IN };
     let reply = reply::accept(&bytes, &asked).unwrap();
     let message = Message::parse(&reply.bytes).unwrap();
     let owners: Vec<_> =
@@ -149,19 +172,89 @@ fn two_opts_and_an_opt_elsewhere_are_malformed() {
     assert!(check(&response(0x0180, [1, 0, 0], &opt)).is_none());
 }
 
+/// `count` copies of an answer to `asked` with wrong ids.
+fn forged(asked: &Asked, count: u16) -> Vec<Vec<u8>> {
+    let forge = |i: u16| {
+        let mut forged = asked.reply(0, &format!("{} 9 A 203.0.113.66", asked.qname), "");
+        forged[..2].copy_from_slice(&(asked.id() ^ (i + 1)).to_be_bytes());
+        forged
+    };
+    (0..count).map(forge).collect()
+}
+
+fn right(asked: &Asked) -> Vec<u8> {
+    asked.reply(0, &format!("{} 9 A 192.0.2.1", asked.qname), "")
+}
+
 #[test]
-fn a_flood_of_garbage_before_the_answer_changes_nothing() {
-    let upstream = Upstream::start(|asked| {
-        let mut messages: Vec<Vec<u8>> = (0..200u16)
-            .map(|i| {
-                let mut forged = asked.reply(0, &format!("{} 9 A 203.0.113.66", asked.qname), "");
-                forged[..2].copy_from_slice(&(asked.id() ^ (i + 1)).to_be_bytes());
-                forged
-            })
-            .collect();
-        messages.push(asked.reply(0, &format!("{} 9 A 192.0.2.1", asked.qname), ""));
-        Act::Send(messages)
+fn some_wrong_ids_before_the_answer_change_nothing() {
+    let upstream = Upstream::start(|asked| Act::Send([forged(asked, 20), vec![right(asked)]].concat()));
+    let rig = Rig::plain(upstream.address);
+    assert!(rig.ask("www.example.org", Rtype::A).text().contains("192.0.2.1"));
+    let metrics = rig.resolver.forwarder().metrics();
+    assert_eq!((metrics.mismatches(Mismatch::Id), metrics.upstream(upstream.address).sent()), (20, (1, 0)));
+}
+
+#[test]
+fn rfc5452_a_burst_of_wrong_ids_moves_the_question_to_tcp() {
+    // What comes by UDP after the burst counts no more, even with the right id.
+    let upstream = Upstream::start(|asked| match asked.transport {
+        Transport::Udp => Act::Send([forged(asked, 200), vec![forged_right(asked)]].concat()),
+        Transport::Tcp => Act::send(right(asked)),
     });
     let rig = Rig::plain(upstream.address);
     assert!(rig.ask("www.example.org", Rtype::A).text().contains("192.0.2.1"));
+    assert!(rig.ask("www.example.org", Rtype::A).at_once);
+    assert_eq!(rig.resolver.forwarder().metrics().upstream(upstream.address).sent(), (1, 1));
+}
+
+/// A guess that hit.
+fn forged_right(asked: &Asked) -> Vec<u8> {
+    asked.reply(0, &format!("{} 9 A 203.0.113.66", asked.qname), "")
+}
+
+#[test]
+fn what_exceeds_all_that_was_asked_for_is_counted_and_the_wait_goes_on() {
+    let upstream = Upstream::start(|asked| {
+        let mut large = forged_right(asked);
+        large.resize(5000, 0);
+        Act::Send(vec![large, right(asked)])
+    });
+    let rig = Rig::plain(upstream.address);
+    assert!(rig.ask("www.example.org", Rtype::A).text().contains("192.0.2.1"));
+    assert_eq!(rig.resolver.forwarder().metrics().mismatches(Mismatch::Oversized), 1);
+}
+
+#[test]
+fn chains_that_go_round_are_counted_and_not_kept() {
+    let upstream = Upstream::start(|asked| {
+        let chain = format!("{0} 60 CNAME b.example; b.example 60 CNAME {0}", asked.qname);
+        Act::send(asked.reply(0, &chain, ""))
+    });
+    let rig = Rig::plain(upstream.address);
+    assert_eq!(rig.ask("a.example", Rtype::A).rcode, Rcode::SERVFAIL);
+    assert_eq!(rig.resolver.forwarder().metrics().mismatches(Mismatch::Loop), 1);
+    assert_eq!(rig.resolver.forwarder().cache().usage().entries, 0);
+}
+
+#[test]
+fn a_response_that_comes_again_is_late_and_no_guess() {
+    let upstream = Upstream::start(|asked| Act::Send(vec![right(asked); 3]));
+    let rig = Rig::plain(upstream.address);
+    for i in 0..50 {
+        assert!(rig.ask(&format!("h{i}.example"), Rtype::A).text().contains("192.0.2.1"));
+    }
+    let counters = rig.resolver.forwarder().metrics().upstream(upstream.address);
+    assert_eq!(counters.sent(), (50, 0), "none moved to TCP");
+}
+
+#[test]
+fn referrals_are_handed_on_and_neither_chased_nor_kept() {
+    let upstream = Upstream::start(|asked| Act::send(asked.reply(0, "", "example 900 NS ns.example")));
+    let rig = Rig::plain(upstream.address);
+    for asked in 1..3 {
+        let answer = rig.ask("www.example", Rtype::A);
+        assert_eq!((answer.rcode, answer.at_once), (Rcode::NOERROR, false));
+        assert_eq!(upstream.seen().len(), asked);
+    }
 }

@@ -6,7 +6,7 @@ mod common;
 mod daemon;
 
 use common::front::{CONFIG, PRIVATE, check_through, upstream, without_ttls};
-use common::peer::{Peer, dig, find};
+use common::peer::{Peer, dig, find, free_port};
 use daemon::Daemon;
 
 fn hubdns(upstream: &Peer) -> Daemon {
@@ -121,4 +121,37 @@ fn unbound_in_front_with_the_readme_snippet() {
     let peer = Peer::start(&unbound, &["-d", "-c", "DIR/unbound.conf"], &[("unbound.conf", config + "\n")]);
     check_through(&tool, peer.address);
     drop(upstream);
+}
+
+/// BIND forwards to us what we forward to BIND: the question fails at once, is
+/// counted and told, and nothing stops.
+#[test]
+fn bind_that_forwards_back_is_seen_and_told() {
+    let (Some(tool), Some(named)) = (find("dig"), find("named")) else { return };
+    let port = free_port();
+    let config = format!(
+        "options {{ directory \"DIR\"; listen-on port PORT {{ 127.0.0.1; }}; listen-on-v6 {{ none; }};
+           pid-file none; session-keyfile none; dnssec-validation no; recursion yes;
+           managed-keys-directory \"DIR\"; forward only; forwarders {{ 127.0.0.1 port {port}; }};
+           allow-query {{ any; }}; allow-recursion {{ any; }}; }};\n"
+    );
+    let peer = Peer::start(&named, &["-g", "-n", "1", "-c", "DIR/named.conf"], &[("named.conf", config)]);
+    let forwarding = CONFIG.replace("UPSTREAM", &peer.address.to_string());
+    let listen = format!("127.0.0.1:{port}");
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let mut hubdns = Daemon::start_in(directory, &forwarding, &[("HUBDNS_LISTEN", listen.as_str())]);
+    // `dig` asks from the same address, so BIND must insist before it is sure.
+    for i in 0..6 {
+        let answer = dig(&tool, hubdns.dns, &[&format!("h{i}.example.org"), "A"]);
+        assert!(answer.starts_with("SERVFAIL"), "{answer}");
+    }
+    assert_eq!(without_ttls(&dig(&tool, hubdns.dns, &["contoso.azurecr.io", "A"])), PRIVATE, "it serves on");
+    let scrape = hubdns.http("/metrics").expect("a scrape").body;
+    let loops = scrape.lines().find(|line| line.starts_with("hubdns_forward_loops_total{"));
+    let count: u64 = loops.and_then(|line| line.rsplit(' ').next()?.parse().ok()).expect("a count");
+    assert!(count > 0, "{scrape}");
+    hubdns.wait_until("the loop is a finding", |daemon| {
+        let findings = daemon.control("GET", "/v1/findings");
+        findings.is_some_and(|answer| answer.body.contains("forward-loop"))
+    });
 }

@@ -122,9 +122,11 @@ impl Scene {
             .collect();
         let (results, flips) = (Results::default(), Arc::new(AtomicUsize::new(0)));
         let counted = Arc::clone(&flips);
+        let looping = upstreams.first().map(|(_, address)| *address);
         let inputs = Inputs {
             targets: Arc::new(move || targets.clone()),
             upstreams: Arc::new(move || upstreams.clone()),
+            loops: Arc::new(move |address| u64::from(Some(address) == looping)),
             changed: Arc::new(move || {
                 counted.fetch_add(1, Ordering::SeqCst);
             }),
@@ -221,8 +223,13 @@ fn signatures_are_seen_where_there_are_any() {
     let upstreams = vec![("b".to_owned(), bare.address), ("a".to_owned(), signed.address)];
     let scene = Scene::start(settings(443, "/nonexistent".into(), None), &[], upstreams);
     wait_until("both are known", || scene.results.upstreams.get().len() == 2);
-    let known: Vec<_> = scene.results.upstreams.get().iter().map(|u| (u.group.clone(), u.dnssec)).collect();
-    assert_eq!(known, [("a".to_owned(), Some(true)), ("b".to_owned(), Some(false))]);
+    let known = scene.results.upstreams.get();
+    let known: Vec<_> = known.iter().map(|u| (u.group.as_str(), u.dnssec, u.looping)).collect();
+    assert_eq!(
+        known,
+        [("a", Some(true), false), ("b", Some(false), true)],
+        "questions come back from the first"
+    );
 }
 
 /// The value of a metric that has one sample.

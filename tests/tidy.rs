@@ -14,7 +14,8 @@ const EDGES: &[(&str, &[&str])] = &[
     ("metrics", &["wire", "answer", "resolve", "socket"]),
     ("events", &["metrics"]),
     ("socket", &[]),
-    ("forward", &["wire", "config", "socket", "metrics", "events"]),
+    ("places", &[]),
+    ("forward", &["wire", "config", "socket", "metrics", "events", "places"]),
     ("resolve", &["wire", "snapshot", "answer", "forward", "metrics"]),
     // `forward::system` alone: the host's resolvers, and which of them is hubdns.
     ("sources", &["wire", "snapshot", "config", "forward", "metrics", "events"]),
@@ -22,7 +23,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("routes", &["config", "wire", "metrics", "events"]),
     // `socket::give_back_memory` alone.
     ("sync", &["sources", "snapshot", "config", "findings", "routes", "wire", "metrics", "events", "socket"]),
-    ("serve", &["wire", "resolve", "config", "socket", "metrics", "events", "answer", "snapshot"]),
+    ("serve", &["wire", "resolve", "config", "socket", "metrics", "events", "answer", "snapshot", "places"]),
     ("admin", &["metrics", "events"]),
     ("export", &["admin", "sources", "wire"]),
 ];

@@ -4,7 +4,9 @@
 
 use std::sync::LazyLock;
 
-use hubdns::forward::reply::{Asked, accept};
+use hubdns::forward::kept::Marks;
+use hubdns::forward::read::{Scratch, read};
+use hubdns::forward::reply::{Asked, UpstreamReply, accept};
 use hubdns::wire::message::{Message, points_at_names};
 use hubdns::wire::{Class, Flags, Name, Rtype};
 
@@ -30,4 +32,21 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     assert_eq!((parsed.qtype(), parsed.qclass()), (Rtype::A, Class::IN));
     assert!(parsed.records().all(|record| record.rtype != Rtype::OPT && parsed.owner(&record).is_some()));
     assert!(points_at_names(&parsed));
+    as_it_lies(&mut message, &reply);
 });
+
+/// The same from the datagram itself, as the engine reads most responses.
+fn as_it_lies(message: &mut [u8], reply: &UpstreamReply) {
+    let mut scratch = Scratch::default();
+    let Ok(facts) = read(message, NAME.as_wire(), Rtype::A, Class::IN, &mut scratch) else { return };
+    assert_eq!((facts.rcode, facts.truncated), (reply.rcode, reply.truncated));
+    if facts.rewrite {
+        return;
+    }
+    let marks = Marks::default();
+    let kept = facts.kept(message, (0, 0), 0, &scratch, &marks);
+    let whole = Message::parse(kept.bytes).expect("a whole message");
+    assert_eq!(whole.records().count(), kept.ttls.len() / 2);
+    let last = whole.records().last().map_or(whole.question_end(), |record| record.end());
+    assert_eq!(last, kept.bytes.len());
+}

@@ -25,9 +25,11 @@ pub(super) fn start(
     results: &Results,
 ) -> io::Result<Checker> {
     let (status, resolver, suffixes) = (status.clone(), resolver.clone(), config.names.suffixes.clone());
+    let metrics = Arc::clone(resolver.forwarder().metrics());
     let inputs = Inputs {
         targets: Arc::new(move || targets(&status.get(), &suffixes)),
         upstreams: Arc::new(move || used(&resolver)),
+        loops: Arc::new(move |address| metrics.upstream(address).loops()),
         // A sync that has ended needs no news.
         changed: Arc::new(move || drop(sync.send(Command::News))),
     };

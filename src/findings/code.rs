@@ -141,6 +141,9 @@ codes! {
     /// An upstream strips DNSSEC proofs; validating resolvers in front need an exemption.
     UpstreamWithoutDnssec = "upstream-without-dnssec", Info,
         "Exempt the names on validating resolvers (`validate-except`, `domain-insecure`), or forward the rest elsewhere.";
+    /// An upstream sends questions back to hubdns that it was sent.
+    ForwardLoop = "forward-loop", Error,
+        "Forward these names elsewhere, or take hubdns out of the upstream's own forwarders for them.";
     /// The identity may not read something.
     IdentityMissingPermission = "identity-missing-permission", Error,
         "Grant the role that `hubdns auth test` prints.";

@@ -48,7 +48,7 @@ fn holds(rrset: &RrsetRef<'_>, wanted: IpAddr) -> bool {
     rrset.rdatas.clone().chain(variants).any(|data| address(data) == Some(wanted))
 }
 
-/// Upstreams that give no DNSSEC proofs.
+/// Upstreams that give no DNSSEC proofs, and those that send questions back.
 pub(super) fn upstreams(evidence: &Evidence<'_>, findings: &mut Vec<Finding>) {
     for upstream in evidence.upstreams.iter().filter(|upstream| upstream.dnssec == Some(false)) {
         let text = format!(
@@ -58,5 +58,13 @@ pub(super) fn upstreams(evidence: &Evidence<'_>, findings: &mut Vec<Finding>) {
             upstream.address, upstream.group
         );
         findings.push(Finding::new(Code::UpstreamWithoutDnssec, upstream.address, &upstream.group, text));
+    }
+    for upstream in evidence.upstreams.iter().filter(|upstream| upstream.looping) {
+        let text = format!(
+            "The upstream {} of the group {} forwards questions to hubdns that hubdns has just forwarded to it. Each \
+             fails at once. One of the two must ask somebody else for these names.",
+            upstream.address, upstream.group
+        );
+        findings.push(Finding::new(Code::ForwardLoop, upstream.address, &upstream.group, text));
     }
 }

@@ -1,35 +1,52 @@
-//! The engine: one thread, one epoll set, all exchanges.
+//! The engine: one thread, one set of sockets, all exchanges, in passes.
+//!
+//! ```text
+//! wait ─▶ receive ─▶ take what is queued ─▶ timers ─▶ send queries ─▶ tell clients
+//! ```
+//!
+//! Every step of a pass does all that there is of its kind, so that a system
+//! call moves many datagrams and the clock is read once: at a hundred questions
+//! in flight a pass moves some tens of them. Queries leave at the end of the
+//! pass, over one random socket per handful; responses to clients leave after
+//! them, over the socket that each came by ([`super::at_end_of_pass`]).
+//! Rejected: an engine per packet worker, which would need no queue, but then
+//! equal questions of two workers would meet nowhere.
 
+mod ask;
 mod receive;
+mod send;
 
-use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
-use mio::{Events, Poll, Token};
+use hashbrown::HashTable;
 
-use crate::metrics::forward::{Failure, ForwardMetrics, Rejection, UpstreamCounters};
+use crate::metrics::forward::{Failure, ForwardMetrics, Mismatch};
+use crate::places::slots::place;
+use crate::places::{Slots, Wheel};
+use crate::socket::{Batch, Outbox};
 use crate::wire::Ede;
 
-use super::cache::{KeptHash, Key, ResponseCache};
+use super::cache::{Key, ResponseCache};
 use super::entry::Entry;
-use super::exchange::{Ask, Exchange, Next, Outstanding, OverStream, Waiting};
+use super::exchange::{Exchange, LOOPS, NEVER, Next, Outstanding, OverStream};
 use super::inbox::{Handle, Inbox, Work};
+use super::kept::Kept;
+use super::pace::{End, Measured, Permit, UpstreamState};
+use super::peers::{PeerId, Peers};
+use super::read::Scratch;
 use super::sockets::Sockets;
 use super::streams::Streams;
 use super::tables::{Swap, Tables};
-use super::upstream::Upstream;
-use super::{Local, Submission};
+use super::{Local, Submission, pass};
 
-/// The token of the waker; sockets count from the next on.
-const WAKER: Token = Token(0);
-/// Datagrams read from one socket before the others get their turn.
-const READS: usize = 64;
-/// Clients that may wait in all, per question that may be in flight.
-const WAITERS_PER_QUESTION: usize = 4;
+/// Datagrams that one call receives: more than a socket is given at once.
+const BATCH: usize = 64;
+/// Length of a tick of the timers, in milliseconds.
+const TICK_MS: u64 = 4;
+/// Pause after an error of the wait, which may last.
+const ERROR_PAUSE: Duration = Duration::from_millis(10);
 
 /// What the engine works with.
 pub(super) struct Shared {
@@ -47,219 +64,245 @@ pub(super) struct Shared {
 
 /// Starts the thread `forward`.
 pub(super) fn start(shared: Shared) -> io::Result<Handle> {
-    let poll = Poll::new()?;
-    let inbox = Arc::new(Inbox {
-        queued: AtomicUsize::new(0),
-        sleeping: AtomicBool::new(false),
-        stopping: AtomicBool::new(false),
-        waker: mio::Waker::new(poll.registry(), WAKER)?,
-    });
-    let (sender, work) = channel();
-    let sockets = Sockets::new(poll.registry().try_clone()?, WAKER.0 + 1);
-    let tables = shared.tables.load();
-    let version = shared.tables.version();
+    let inbox = Inbox::new()?;
+    let sockets = Sockets::new(&inbox.waker)?;
+    let (tables, version) = (shared.tables.load(), shared.tables.version());
+    let mut state = Measured::default();
+    state.configure(tables.limits.resend_after, tables.limits.client_deadline);
     let mut engine = Engine {
         shared,
         tables,
         version,
-        poll,
         sockets,
         inbox: Arc::clone(&inbox),
-        work,
-        sender: sender.clone(),
-        exchanges: HashMap::new(),
-        by_key: HashMap::with_hasher(KeptHash::default()),
-        timers: BTreeSet::new(),
-        counters: HashMap::new(),
-        next: 1,
+        work: Vec::new(),
+        exchanges: Slots::new(),
+        by_key: HashTable::new(),
+        wheel: Wheel::new(TICK_MS, 0),
+        peers: Peers::default(),
+        state,
         waiters: 0,
-        unread: Vec::new(),
-        datagram: vec![0; 65_536],
-        query: Vec::with_capacity(512),
+        ready: Vec::new(),
+        due: Vec::new(),
+        batch: Some(Batch::new(BATCH)),
+        outbox: Outbox::default(),
+        scratch: Scratch::default(),
+        start: Instant::now(),
+        now: Now::default(),
     };
     std::thread::Builder::new().name("forward".to_owned()).spawn(move || engine.run())?;
-    Ok(Handle { inbox, work: sender })
+    Ok(Handle { inbox })
+}
+
+/// The time of a pass, since the engine started.
+#[derive(Clone, Copy, Debug, Default)]
+struct Now {
+    ms: u64,
+    us: u64,
 }
 
 struct Engine {
     shared: Shared,
     tables: Arc<Tables>,
     version: u64,
-    poll: Poll,
     sockets: Sockets,
     inbox: Arc<Inbox>,
-    work: Receiver<Work>,
-    /// For the results of TCP exchanges.
-    sender: Sender<Work>,
-    exchanges: HashMap<u64, Exchange>,
-    /// Equal questions meet here.
-    by_key: HashMap<Key, u64, KeptHash>,
+    /// What was queued, while it is worked off.
+    work: Vec<Work>,
+    exchanges: Slots<Exchange>,
+    /// Equal questions meet here: exchanges by the key of their question.
+    by_key: HashTable<u64>,
     /// One timer per exchange.
-    timers: BTreeSet<(Instant, u64)>,
-    counters: HashMap<Arc<Upstream>, Arc<UpstreamCounters>>,
-    next: u64,
+    wheel: Wheel,
+    peers: Peers,
+    state: Measured,
     waiters: usize,
-    /// Sockets with datagrams left after their turn.
-    unread: Vec<Token>,
-    datagram: Vec<u8>,
-    query: Vec<u8>,
+    /// Sockets with datagrams.
+    ready: Vec<u64>,
+    /// Places whose timers are due.
+    due: Vec<u32>,
+    /// Absent while its messages are read.
+    batch: Option<Batch>,
+    outbox: Outbox,
+    scratch: Scratch,
+    start: Instant,
+    now: Now,
 }
 
 impl Engine {
     fn run(&mut self) {
-        let mut events = Events::with_capacity(1024);
-        while !self.inbox.stopping.load(Ordering::SeqCst) {
+        pass::begin();
+        while !self.inbox.is_stopping() {
             self.refresh();
+            self.wait();
+            self.look_at_the_clock();
+            self.receive_all();
             self.drain();
             self.expire();
+            self.flush();
+            pass::end();
             self.shared.metrics.set_load(self.exchanges.len(), self.waiters);
-            self.wait(&mut events);
-            let mut ready: Vec<Token> = std::mem::take(&mut self.unread);
-            ready.extend(events.iter().map(mio::event::Event::token).filter(|token| *token != WAKER));
-            for token in ready {
-                self.read(token);
-            }
         }
         self.stop();
+        pass::finish();
     }
 
     /// Takes over reloaded tables.
     fn refresh(&mut self) {
         let version = self.shared.tables.version();
-        if version != self.version {
-            self.version = version;
-            self.tables = self.shared.tables.load();
-            self.sockets.retain(&self.tables.upstreams());
-            self.shared.streams.configure(&self.tables.all_upstreams(), self.tables.limits.streams);
+        if version == self.version {
+            return;
+        }
+        self.version = version;
+        self.tables = self.shared.tables.load();
+        let limits = &self.tables.limits;
+        self.state.configure(limits.resend_after, limits.client_deadline);
+        let (upstreams, peers) = (self.tables.upstreams(), &self.peers);
+        self.shared.streams.configure(&upstreams, limits.streams);
+        self.sockets.retain(|peer| peers.get(peer).is_some_and(|peer| upstreams.contains(&peer.upstream)));
+    }
+
+    fn wait(&mut self) {
+        self.ready.clear();
+        let is_current = || self.version == self.shared.tables.version();
+        let timeout = if !self.inbox.sleep(is_current) {
+            0
+        } else if let Some(next) = self.wheel.next() {
+            // A millisecond more, since the time now is cut down to one.
+            let wait = (next + 1).saturating_sub(self.now.ms);
+            i32::try_from(wait).unwrap_or(i32::MAX)
+        } else {
+            -1
+        };
+        let waited = self.sockets.wait(timeout, &mut self.ready);
+        self.inbox.awake();
+        if let Err(error) = waited {
+            // Not the end of the thread; the pause keeps a lasting error
+            // from taking a whole core.
+            tracing::error!(%error, "forward poll failed");
+            std::thread::sleep(ERROR_PAUSE);
         }
     }
 
-    fn wait(&mut self, events: &mut Events) {
-        // Whoever queues from here on rings; what was queued before is seen
-        // by the last look below.
-        self.inbox.sleeping.store(true, Ordering::SeqCst);
-        let idle = self.inbox.queued.load(Ordering::SeqCst) == 0
-            && self.unread.is_empty()
-            && self.version == self.shared.tables.version()
-            && !self.inbox.stopping.load(Ordering::SeqCst);
-        let timeout = match self.timers.first() {
-            _ if !idle => Some(Duration::ZERO),
-            Some((due, _)) => Some(due.saturating_duration_since(Instant::now())),
-            None => None,
-        };
-        match self.poll.poll(events, timeout) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => {
-                // Not the end of the thread; the pause keeps a lasting error
-                // from taking a whole core.
-                tracing::error!(%error, "forward poll failed");
-                std::thread::sleep(Duration::from_millis(10));
-            }
+    fn look_at_the_clock(&mut self) {
+        let us = u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.now = Now { ms: us / 1000, us };
+    }
+
+    /// `at` on the engine's clock, rounded up.
+    fn time_of(&self, at: Instant) -> u64 {
+        let us = at.saturating_duration_since(self.start).as_micros().div_ceil(1000);
+        u64::try_from(us).unwrap_or(NEVER)
+    }
+
+    fn receive_all(&mut self) {
+        let mut ready = std::mem::take(&mut self.ready);
+        for port in ready.drain(..) {
+            self.receive(port);
         }
-        self.inbox.sleeping.store(false, Ordering::SeqCst);
+        self.ready = ready;
     }
 
     fn drain(&mut self) {
-        while let Ok(work) = self.work.try_recv() {
+        let mut work = std::mem::take(&mut self.work);
+        self.inbox.take(&mut work);
+        for work in work.drain(..) {
             match work {
-                Work::Ask(submission) => {
-                    self.inbox.queued.fetch_sub(1, Ordering::SeqCst);
-                    self.ask(submission);
-                }
-                Work::Tcp { exchange, task, started, result } => {
-                    self.inbox.queued.fetch_sub(1, Ordering::SeqCst);
-                    self.tcp_done(exchange, task, started, result);
-                }
+                Work::Ask(submission) => self.ask(submission),
+                Work::Stream { exchange, task, result } => self.stream_done(exchange, task, result),
             }
         }
+        self.work = work;
     }
 
-    /// A client's question: joins an exchange or begins one.
-    fn ask(&mut self, submission: Submission) {
-        let Submission { question, now: now_ms, expires, renewal, waiter } = submission;
-        let now = Instant::now();
-        let expires = expires.unwrap_or(now + self.tables.limits.client_deadline);
-        // The answer may have come since the worker looked.
-        if !renewal && let Some(entry) = self.shared.cache.get(&question.key.as_ref(), now_ms) {
-            return waiter.done(Ok(Arc::new(entry)));
-        }
-        let limits = self.tables.limits;
-        if self.waiters >= limits.max_in_flight.saturating_mul(WAITERS_PER_QUESTION).max(limits.max_waiters) {
-            return self.reject(waiter, Rejection::Waiters);
-        }
-        let waiting = Waiting { expires, waiter };
-        if let Some(id) = self.by_key.get(&question.key).copied()
-            && let Some(exchange) = self.exchanges.get_mut(&id)
-        {
-            if exchange.waiters.len() >= limits.max_waiters {
-                return self.reject(waiting.waiter, Rejection::Waiters);
+    fn expire(&mut self) {
+        let mut due = std::mem::take(&mut self.due);
+        self.wheel.turn(self.now.ms, &mut due);
+        for place in due.drain(..) {
+            let Some(id) = self.exchanges.token(place) else { continue };
+            if let Some(exchange) = self.exchanges.get(id) {
+                exchange.armed = NEVER;
+                // The wheel is shorter than most times are: then not yet.
+                if exchange.due() <= self.now.ms { self.due(id) } else { self.arm(id) }
             }
-            exchange.waiters.push(waiting);
-            self.waiters += 1;
-            self.shared.metrics.coalesce();
-            return self.arm(id);
         }
-        if self.exchanges.len() >= limits.max_in_flight {
-            return self.reject(waiting.waiter, Rejection::InFlight);
-        }
-        if question.group.upstreams.is_empty() {
-            return self.reject(waiting.waiter, Rejection::NoUpstream);
-        }
-        let id = self.next;
-        self.next += 1;
-        self.by_key.insert(question.key.clone(), id);
-        let ask = Ask::new(question.name.clone(), Arc::clone(&question.group));
-        let exchange = Exchange {
-            question,
-            waiters: vec![waiting],
-            started: (now, now_ms),
-            deadline: now + limits.exchange_deadline,
-            armed: None,
-            ask,
-            parts: Vec::new(),
-            stale: Vec::new(),
-            first: None,
-        };
-        self.exchanges.insert(id, exchange);
-        self.waiters += 1;
-        self.step(id, Next::Again);
+        self.due = due;
     }
 
-    fn reject(&mut self, waiter: Box<dyn super::Waiter>, rejection: Rejection) {
-        self.shared.metrics.reject(rejection);
-        let ede = match rejection {
-            Rejection::NoUpstream => Ede { code: 23, text: "no upstream is known" },
-            Rejection::InFlight | Rejection::Waiters | Rejection::Stopping | Rejection::Client => {
-                Ede::OVERLOADED
+    /// Something of `id` is due: a client's deadline, a resend, the end.
+    fn due(&mut self, id: u64) {
+        let (now, bounds) = (self.now.ms, self.tables.bounds);
+        let Some(exchange) = self.exchanges.get(id) else { return };
+        let clock = exchange.clock(now);
+        let late = exchange.expired(now);
+        if !late.is_empty() {
+            self.waiters -= late.len();
+            let interim = exchange.interim(&bounds, clock).map(Arc::new);
+            for waiting in late {
+                waiting.waiter.done(interim.clone());
             }
-        };
-        waiter.done(Err(ede));
+        }
+        let Some(exchange) = self.exchanges.get(id) else { return };
+        if exchange.deadline <= now {
+            let next = self.give_up(id, clock);
+            return self.step(id, next);
+        }
+        if exchange.ask.resend_at <= now {
+            self.resend(id);
+        } else if exchange.ask.hedge_at <= now {
+            self.hedge(id);
+        }
+        self.arm(id);
+    }
+
+    /// Sets the exchange's timer.
+    fn arm(&mut self, id: u64) {
+        let Some(exchange) = self.exchanges.get(id) else { return };
+        let due = exchange.due();
+        if exchange.armed != due {
+            exchange.armed = due;
+            self.wheel.put(place(id), due);
+        }
     }
 
     /// Does what `next` says until the exchange waits again or is over.
     /// Bounded: each turn uses up an upstream, the OPT, TCP, a name or the fallback.
     fn step(&mut self, id: u64, mut next: Next) {
-        let now = Instant::now();
         loop {
-            let Some(exchange) = self.exchanges.get_mut(&id) else { return };
-            for sent in exchange.stale.drain(..) {
-                self.sockets.release(sent);
+            let Some(exchange) = self.exchanges.get(id) else { return };
+            let clock = exchange.clock(self.now.ms);
+            if !exchange.stale.is_empty() || !exchange.stale_streams.is_empty() {
+                let stale = std::mem::take(&mut exchange.stale);
+                let streams = std::mem::take(&mut exchange.stale_streams);
+                for one in stale {
+                    self.abandon(one);
+                }
+                for one in &streams {
+                    self.abandon_stream(one);
+                }
+                continue;
             }
-            let clock = exchange.clock(now);
             next = match next {
                 Next::Done(entry) => return self.finish(id, &Ok(Arc::new(entry))),
-                Next::Fail(ede) => return self.finish(id, &Err(ede)),
-                Next::Tcp => {
-                    self.start_tcp(id);
-                    return self.arm(id);
+                Next::Fail(ede) => {
+                    if ede == LOOPS {
+                        self.shared.metrics.mismatch(Mismatch::Loop);
+                    }
+                    return self.finish(id, &Err(ede));
                 }
-                Next::Again => match exchange.ask.next_upstream() {
-                    Some(upstream) if self.send(id, &upstream) => return self.arm(id),
-                    Some(_) => Next::Again,
-                    None if self.is_waiting(id) => return self.arm(id),
-                    None => self.give_up(id, clock),
-                },
+                Next::Tcp => {
+                    if self.start_stream(id) {
+                        return self.arm(id);
+                    }
+                    let Some(exchange) = self.exchanges.get(id) else { return };
+                    exchange.tcp_failed(self.shared.local.as_ref(), &self.tables.bounds, clock)
+                }
+                Next::Again => {
+                    if self.ask_next(id) || self.is_waiting(id) {
+                        return self.arm(id);
+                    }
+                    self.give_up(id, clock)
+                }
                 Next::Move => {
                     // A response code moves on once, an error of the network
                     // to the end of the group.
@@ -275,23 +318,23 @@ impl Engine {
                 }
                 Next::WithoutOpt => {
                     exchange.ask.opt = false;
-                    let same = exchange.ask.upstream.clone();
-                    match same {
-                        Some(upstream) if self.send(id, &upstream) => return self.arm(id),
-                        _ => Next::Move,
+                    let same = exchange.ask.peer;
+                    if same.is_some_and(|peer| self.queue_query(id, peer)) {
+                        return self.arm(id);
                     }
+                    Next::Move
                 }
             };
         }
     }
 
     fn is_waiting(&self, id: u64) -> bool {
-        self.exchanges.get(&id).is_some_and(|exchange| exchange.ask.is_waiting())
+        self.exchanges.peek(id).is_some_and(|exchange| exchange.ask.is_waiting())
     }
 
     fn give_up(&mut self, id: u64, clock: u64) -> Next {
         let bounds = self.tables.bounds;
-        match self.exchanges.get_mut(&id) {
+        match self.exchanges.get(id) {
             Some(exchange) => {
                 if exchange.first.is_some() {
                     self.shared.metrics.fallback(false);
@@ -302,197 +345,83 @@ impl Engine {
         }
     }
 
-    /// Sends the query of `id` to `upstream`; `false` if the network would not
-    /// have it.
-    fn send(&mut self, id: u64, upstream: &Arc<Upstream>) -> bool {
-        if upstream.is_stream() {
-            let Some(exchange) = self.exchanges.get_mut(&id) else { return false };
-            exchange.ask.upstream = Some(Arc::clone(upstream));
-            self.send_stream(id, upstream);
-            return true;
-        }
-        let counters = self.counters(upstream);
-        let Some(exchange) = self.exchanges.get_mut(&id) else { return false };
-        let now = Instant::now();
-        exchange.ask.upstream = Some(Arc::clone(upstream));
-        // An earlier ICMP error on the socket surfaces at the first send, so
-        // one more try tells whether this one fails.
-        for _ in 0..2 {
-            let Ok(sent) = self.sockets.reserve(upstream.address(), id) else { break };
-            let opt = exchange.ask.opt.then_some(self.tables.limits.udp_bytes);
-            exchange.question.write_query(&exchange.ask.name, sent.id, opt, &mut self.query);
-            match self.sockets.send(sent, &self.query) {
-                Ok(()) => {
-                    counters.sent_udp();
-                    let upstream = Arc::clone(upstream);
-                    exchange.ask.outstanding.push(Outstanding { sent, upstream, at: now });
-                    if !exchange.ask.resent {
-                        exchange.ask.resend_at = Some(now + self.tables.limits.resend_after);
-                    }
-                    return true;
-                }
-                Err(error) => {
-                    self.sockets.release(sent);
-                    if error.kind() != io::ErrorKind::ConnectionRefused {
-                        break;
-                    }
-                }
-            }
-        }
-        counters.failed(Failure::Network);
-        exchange.ask.network_error = true;
-        false
-    }
-
-    fn start_tcp(&mut self, id: u64) {
-        let Some(exchange) = self.exchanges.get_mut(&id) else { return };
-        for outstanding in exchange.ask.outstanding.drain(..) {
-            self.sockets.release(outstanding.sent);
-        }
-        let Some(upstream) = exchange.ask.upstream.clone() else { return };
-        self.send_stream(id, &upstream);
-        if let Some(exchange) = self.exchanges.get_mut(&id) {
-            exchange.ask.resend_at = None;
-        }
-    }
-
-    /// Sends the query of `id` over a connection to `upstream`.
-    fn send_stream(&mut self, id: u64, upstream: &Arc<Upstream>) {
-        let counters = self.counters(upstream);
-        let Some(exchange) = self.exchanges.get_mut(&id) else { return };
-        let now = Instant::now();
-        exchange.ask.tcp_done = true;
-        if !exchange.ask.resent {
-            exchange.ask.resend_at = Some(now + self.tables.limits.resend_after);
-        }
-        let opt = exchange.ask.opt.then_some(self.tables.limits.udp_bytes);
-        exchange.question.write_query(&exchange.ask.name, 0, opt, &mut self.query);
-        let (sender, inbox) = (self.sender.clone(), Arc::clone(&self.inbox));
-        let done = move |result| {
-            let task = tokio::task::id();
-            inbox.queued.fetch_add(1, Ordering::SeqCst);
-            // An error means that the engine is gone, and with it who waits.
-            let _ = sender.send(Work::Tcp { exchange: id, task, started: now, result });
-            inbox.ring();
-        };
-        let task = self.shared.streams.ask(upstream, self.query.clone(), exchange.deadline, done);
-        exchange.ask.streams.push(OverStream { task, upstream: Arc::clone(upstream), at: now });
-        upstream.count_stream(&counters);
-    }
-
-    fn expire(&mut self) {
-        let now = Instant::now();
-        while let Some((due, id)) = self.timers.first().copied() {
-            if due > now {
-                return;
-            }
-            self.timers.pop_first();
-            if let Some(exchange) = self.exchanges.get_mut(&id) {
-                exchange.armed = None;
-                self.due(id, now);
-            }
-        }
-    }
-
-    /// Something of `id` is due: a client's deadline, the resend, the end.
-    fn due(&mut self, id: u64, now: Instant) {
-        let bounds = self.tables.bounds;
-        let Some(exchange) = self.exchanges.get_mut(&id) else { return };
-        let clock = exchange.clock(now);
-        let (late, waiting) = exchange.waiters.drain(..).partition(|waiting| waiting.expires <= now);
-        exchange.waiters = waiting;
-        let late: Vec<Waiting> = late;
-        if !late.is_empty() {
-            self.waiters -= late.len();
-            let interim = exchange.interim(&bounds, clock).map(Arc::new);
-            for waiting in late {
-                waiting.waiter.done(interim.clone());
-            }
-        }
-        let Some(exchange) = self.exchanges.get_mut(&id) else { return };
-        if exchange.deadline <= now {
-            let next = self.give_up(id, clock);
-            return self.step(id, next);
-        }
-        if exchange.ask.resend_at.is_some_and(|at| at <= now) {
-            exchange.ask.resend_at = None;
-            exchange.ask.resent = true;
-            // What went over a stream is not lost: only another upstream helps.
-            let same = exchange.ask.upstream.clone().filter(|upstream| !upstream.is_stream());
-            if let Some(upstream) = exchange.ask.next_upstream().or(same)
-                && !self.send(id, &upstream)
-                && !self.is_waiting(id)
-            {
-                return self.step(id, Next::Again);
-            }
-        }
-        self.arm(id);
-    }
-
-    /// Sets the exchange's timer.
-    fn arm(&mut self, id: u64) {
-        let Some(exchange) = self.exchanges.get_mut(&id) else { return };
-        let due = exchange.due();
-        if exchange.armed == Some(due) {
-            return;
-        }
-        if let Some(armed) = exchange.armed.replace(due) {
-            self.timers.remove(&(armed, id));
-        }
-        self.timers.insert((due, id));
-    }
-
     /// Keeps the response and tells everybody who waits.
     fn finish(&mut self, id: u64, outcome: &Result<Arc<Entry>, Ede>) {
-        let Some(exchange) = self.exchanges.remove(&id) else { return };
-        self.by_key.remove(&exchange.question.key);
-        if let Some(armed) = exchange.armed {
-            self.timers.remove(&(armed, id));
-        }
-        let now = Instant::now();
-        let clock = exchange.clock(now);
-        for outstanding in &exchange.ask.outstanding {
-            self.sockets.release(outstanding.sent);
-        }
-        let by_udp = exchange.ask.outstanding.iter().map(|sent| (&sent.upstream, sent.at));
-        let by_stream = exchange.ask.streams.iter().map(|sent| (&sent.upstream, sent.at));
-        for (upstream, at) in by_udp.chain(by_stream) {
-            // What is out for less may still come: no failure of the upstream's.
-            if now.saturating_duration_since(at) >= self.tables.limits.resend_after {
-                self.counters(upstream).failed(Failure::Timeout);
-            }
-        }
-        for sent in exchange.stale {
-            self.sockets.release(sent);
-        }
-        self.waiters -= exchange.waiters.len();
+        let Some(exchange) = self.take_out(id) else { return };
         if let Ok(entry) = outcome {
-            self.shared.cache.insert(&exchange.question.key.as_ref(), &entry.kept(), clock);
+            self.keep(&exchange.question.key, &entry.kept(), exchange.clock(self.now.ms));
         }
-        for waiting in exchange.waiters {
+        for waiting in exchange.first_waiting.into_iter().chain(exchange.waiting) {
             waiting.waiter.done(outcome.clone());
         }
     }
 
-    fn counters(&mut self, upstream: &Arc<Upstream>) -> Arc<UpstreamCounters> {
-        if let Some(counters) = self.counters.get(upstream) {
-            return Arc::clone(counters);
+    /// [`Self::finish`] with a response that was not copied yet.
+    fn finish_kept(&mut self, id: u64, kept: &Kept<'_>) {
+        let Some(exchange) = self.take_out(id) else { return };
+        self.keep(&exchange.question.key, kept, exchange.clock(self.now.ms));
+        for waiting in exchange.first_waiting.into_iter().chain(exchange.waiting) {
+            waiting.waiter.take(kept);
         }
-        let counters = self.shared.metrics.upstream(&**upstream);
-        self.counters.insert(Arc::clone(upstream), Arc::clone(&counters));
-        counters
+    }
+
+    /// Puts a response into the cache.
+    fn keep(&self, key: &Key, kept: &Kept<'_>, clock: u64) {
+        self.shared.cache.insert(&key.as_ref(), kept, clock);
+    }
+
+    /// Ends the exchange; what is still out counts no more.
+    fn take_out(&mut self, id: u64) -> Option<Exchange> {
+        let mut exchange = self.exchanges.remove(id)?;
+        self.wheel.take_out(place(id));
+        let hash = exchange.question.key.as_ref().kept_hash();
+        if let Ok(found) = self.by_key.find_entry(hash, |other| *other == id) {
+            found.remove();
+        }
+        while let Some(one) = exchange.ask.outstanding.pop() {
+            self.abandon(one);
+        }
+        for one in std::mem::take(&mut exchange.stale) {
+            self.abandon(one);
+        }
+        for one in exchange.ask.streams.drain(..).chain(exchange.stale_streams.drain(..)) {
+            self.abandon_stream(&one);
+        }
+        self.waiters -= exchange.waiters();
+        Some(exchange)
+    }
+
+    /// Nobody waits for the response to `one` any more. What was out for less
+    /// than its time may still come: no failure of the upstream's.
+    fn abandon(&mut self, one: Outstanding) {
+        self.sockets.forget(one.sent);
+        self.unanswered(one.peer, one.permit, one.at_us);
+    }
+
+    /// [`Self::abandon`] for one over a stream.
+    fn abandon_stream(&mut self, one: &OverStream) {
+        one.task.abort();
+        self.unanswered(one.peer, one.permit, one.at_us);
+    }
+
+    fn unanswered(&mut self, peer: PeerId, permit: Permit, at_us: u64) {
+        let waited = (self.now.us.saturating_sub(at_us)) / 1000;
+        let late = self.state.resend_after(peer, self.now.ms).is_some_and(|patience| waited >= patience);
+        if late && let Some(peer) = self.peers.get(peer) {
+            peer.counters.failed(Failure::Timeout);
+        }
+        let end = if late { End::TimedOut } else { End::Abandoned };
+        self.state.ended(peer, permit, end, self.now.ms);
     }
 
     /// Nobody is left without an answer.
     fn stop(&mut self) {
-        for (_, exchange) in self.exchanges.drain() {
-            for waiting in exchange.waiters {
-                waiting.waiter.done(Err(Ede::NETWORK_ERROR));
-            }
+        for id in self.exchanges.tokens() {
+            self.finish(id, &Err(Ede::NETWORK_ERROR));
         }
-        while let Ok(work) = self.work.try_recv() {
-            if let Work::Ask(submission) = work {
-                submission.waiter.done(Err(Ede::NETWORK_ERROR));
+        for work in self.inbox.close() {
+            if let Work::Ask(Submission { waiter, .. }) = work {
+                waiter.done(Err(Ede::NETWORK_ERROR));
             }
         }
     }

@@ -1,9 +1,11 @@
 //! One question on its way: what was asked of whom, what came back, who waits.
 //!
-//! Everything here is decided without I/O; `engine` sends and receives.
+//! Everything here is decided without I/O; `engine` sends and receives. What
+//! most exchanges never need lies behind pointers, so that an exchange is some
+//! cache lines long; times are milliseconds on the engine's clock.
 
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
 
 use tokio::task::AbortHandle;
 
@@ -12,119 +14,162 @@ use crate::wire::{Ede, Flags, Name, Rcode};
 
 use super::chain::{self, Chain};
 use super::entry::{Checked, Entry, TtlBounds};
+use super::pace::Permit;
+use super::peers::PeerId;
 use super::question::Question;
 use super::reply::{self, UpstreamReply};
 use super::rules::Group;
 use super::sockets::Sent;
-use super::upstream::Upstream;
 use super::{Local, Waiter};
 
 /// Most names that are asked for one question: Azure's chains have up to six.
 pub(super) const MAX_NAMES: usize = 8;
+/// Most queries of one ask whose responses still count: the first, two
+/// resends, and one more. A further one takes the place of the oldest.
+const FLIGHTS: usize = 4;
+/// What a client gets whose chain of CNAMEs goes round.
+pub(super) const LOOPS: Ede = Ede { code: 0, text: "upstream's CNAME chain loops" };
+/// No time: what is due then is never due.
+pub(super) const NEVER: u64 = u64::MAX;
 
 /// A client, or a job on behalf of one.
 pub(super) struct Waiting {
     /// When it gets an answer at the latest.
-    pub(super) expires: Instant,
+    pub(super) expires: u64,
     /// Whom to tell.
     pub(super) waiter: Box<dyn Waiter>,
 }
 
 /// One query that went out over UDP.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Outstanding {
     /// Where its response will come in.
     pub(super) sent: Sent,
     /// Whom it went to.
-    pub(super) upstream: Arc<Upstream>,
-    /// When.
-    pub(super) at: Instant,
+    pub(super) peer: PeerId,
+    /// The right to it.
+    pub(super) permit: Permit,
+    /// When, in microseconds.
+    pub(super) at_us: u64,
 }
 
-/// One query that went out over a stream; dropping it gives it up.
+/// Queries that may still be answered.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Flights {
+    list: [Option<Outstanding>; FLIGHTS],
+}
+
+impl Flights {
+    /// Adds one; returns the oldest, where all places were taken.
+    pub(super) fn push(&mut self, one: Outstanding) -> Option<Outstanding> {
+        if let Some(free) = self.list.iter_mut().find(|place| place.is_none()) {
+            *free = Some(one);
+            return None;
+        }
+        self.list.rotate_left(1);
+        self.list.last_mut()?.replace(one)
+    }
+
+    /// Takes the one out that was sent as `sent`.
+    pub(super) fn take(&mut self, sent: Sent) -> Option<Outstanding> {
+        self.list.iter_mut().find(|place| place.is_some_and(|one| one.sent == sent))?.take()
+    }
+
+    /// Takes any one out.
+    pub(super) fn pop(&mut self) -> Option<Outstanding> {
+        self.list.iter_mut().find_map(Option::take)
+    }
+
+    /// All of them.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Outstanding> {
+        self.list.iter().flatten()
+    }
+
+    /// Whether there is none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.iter().next().is_none()
+    }
+}
+
+/// One query that went out over a stream.
 #[derive(Debug)]
 pub(super) struct OverStream {
-    /// What waits for the response.
+    /// What waits for the response; aborting it gives the query up.
     pub(super) task: AbortHandle,
     /// Whom it went to.
-    pub(super) upstream: Arc<Upstream>,
-    /// When.
-    pub(super) at: Instant,
-}
-
-impl Drop for OverStream {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
+    pub(super) peer: PeerId,
+    /// The right to it.
+    pub(super) permit: Permit,
+    /// When, in microseconds.
+    pub(super) at_us: u64,
 }
 
 /// Asking one group for one name.
 #[derive(Debug)]
 pub(super) struct Ask {
-    /// The name: QNAME, or a target of its chain.
-    pub(super) name: Name,
-    /// Whom to ask.
-    pub(super) group: Arc<Group>,
-    /// How many upstreams of the group were asked.
-    pub(super) tried: usize,
+    /// A target of the chain and its group; `None` for QNAME and its own.
+    pub(super) target: Option<Box<(Name, Arc<Group>)>>,
+    /// Which upstreams of the group were asked, a bit for each.
+    pub(super) asked: u64,
     /// The upstream asked last.
-    pub(super) upstream: Option<Arc<Upstream>>,
+    pub(super) peer: Option<PeerId>,
+    /// Queries that go out at the end of the pass.
+    pub(super) queued: u8,
+    /// How often it was sent again.
+    pub(super) resends: u8,
     /// Whether our OPT goes with the query.
     pub(super) opt: bool,
-    /// Whether the one resend was used.
-    pub(super) resent: bool,
-    /// When to resend.
-    pub(super) resend_at: Option<Instant>,
+    /// Whether the next upstream was asked before this one failed.
+    pub(super) hedged: bool,
     /// Whether a response code has moved us on to the next upstream.
     pub(super) moved_by_rcode: bool,
-    /// Queries that may still be answered.
-    pub(super) outstanding: Vec<Outstanding>,
-    /// A failure that an upstream answered with, for want of better.
-    pub(super) held: Option<UpstreamReply>,
-    /// Queries over streams that may still be answered.
-    pub(super) streams: Vec<OverStream>,
     /// Whether TCP was tried for this name.
     pub(super) tcp_done: bool,
-    /// What UDP brought before TCP was tried.
-    pub(super) partial: Option<UpstreamReply>,
     /// Whether the network told of an error.
     pub(super) network_error: bool,
+    /// Whether an upstream may not be sent any more at the moment.
+    pub(super) over: bool,
+    /// When to resend.
+    pub(super) resend_at: u64,
+    /// When to ask the next upstream as well.
+    pub(super) hedge_at: u64,
+    /// Queries that may still be answered.
+    pub(super) outstanding: Flights,
+    /// Queries over streams that may still be answered.
+    pub(super) streams: Vec<OverStream>,
+    /// A failure that an upstream answered with, for want of better.
+    pub(super) held: Option<Box<UpstreamReply>>,
+    /// What UDP brought before TCP was tried.
+    pub(super) partial: Option<Box<UpstreamReply>>,
 }
 
 impl Ask {
     /// A fresh start.
-    pub(super) fn new(name: Name, group: Arc<Group>) -> Self {
+    pub(super) fn new(target: Option<Box<(Name, Arc<Group>)>>) -> Self {
         Self {
-            name,
-            group,
-            tried: 0,
-            upstream: None,
+            target,
+            asked: 0,
+            peer: None,
+            queued: 0,
+            resends: 0,
             opt: true,
-            resent: false,
-            resend_at: None,
+            hedged: false,
             moved_by_rcode: false,
-            outstanding: Vec::new(),
-            held: None,
-            streams: Vec::new(),
             tcp_done: false,
-            partial: None,
             network_error: false,
+            over: false,
+            resend_at: NEVER,
+            hedge_at: NEVER,
+            outstanding: Flights::default(),
+            streams: Vec::new(),
+            held: None,
+            partial: None,
         }
-    }
-
-    /// The next upstream that was not asked yet.
-    pub(super) fn next_upstream(&mut self) -> Option<Arc<Upstream>> {
-        let next = self.group.upstreams.get(self.tried).cloned()?;
-        self.tried += 1;
-        // Another server: its own OPT, its own TCP.
-        self.opt = true;
-        self.tcp_done = false;
-        Some(next)
     }
 
     /// Whether a response may still come.
     pub(super) fn is_waiting(&self) -> bool {
-        !self.outstanding.is_empty() || !self.streams.is_empty()
+        self.queued > 0 || !self.streams.is_empty() || !self.outstanding.is_empty()
     }
 }
 
@@ -132,22 +177,32 @@ impl Ask {
 pub(super) struct Exchange {
     /// The question.
     pub(super) question: Question,
-    /// Who waits.
-    pub(super) waiters: Vec<Waiting>,
+    /// Who waits; the first one apart, since mostly there is one.
+    pub(super) first_waiting: Option<Waiting>,
+    /// The others.
+    pub(super) waiting: Vec<Waiting>,
+    /// The earliest time at which one of them gets an answer at the latest.
+    pub(super) expires: u64,
     /// When it began, by the engine's clock and by the workers'.
-    pub(super) started: (Instant, u64),
+    pub(super) started: (u64, u64),
     /// When it is given up.
-    pub(super) deadline: Instant,
-    /// The timer that is set.
-    pub(super) armed: Option<Instant>,
+    pub(super) deadline: u64,
+    /// Who asked first.
+    pub(super) client: Option<IpAddr>,
+    /// The time for which the wheel has it.
+    pub(super) armed: u64,
+    /// Whether its question came back from an upstream that it was sent to.
+    pub(super) suspect: bool,
     /// What is being asked now.
     pub(super) ask: Ask,
     /// Responses whose chains led to the name that is asked now.
     pub(super) parts: Vec<UpstreamReply>,
     /// Queries of earlier asks, whose responses no longer count.
-    pub(super) stale: Vec<Sent>,
+    pub(super) stale: Vec<Outstanding>,
+    /// The same of those over streams.
+    pub(super) stale_streams: Vec<OverStream>,
     /// The denial that stands if the fallback has nothing better.
-    pub(super) first: Option<UpstreamReply>,
+    pub(super) first: Option<Box<UpstreamReply>>,
 }
 
 /// What a response leads to.
@@ -168,18 +223,85 @@ pub(super) enum Next {
 }
 
 impl Exchange {
+    /// A question that begins at `started`, with who asks it.
+    pub(super) fn new(
+        question: Question,
+        waiting: Waiting,
+        started: (u64, u64),
+        deadline: u64,
+        client: Option<IpAddr>,
+    ) -> Self {
+        Self {
+            question,
+            expires: waiting.expires,
+            first_waiting: Some(waiting),
+            waiting: Vec::new(),
+            started,
+            deadline,
+            client,
+            armed: NEVER,
+            suspect: false,
+            ask: Ask::new(None),
+            parts: Vec::new(),
+            stale: Vec::new(),
+            stale_streams: Vec::new(),
+            first: None,
+        }
+    }
+
+    /// How many wait.
+    pub(super) fn waiters(&self) -> usize {
+        self.waiting.len() + usize::from(self.first_waiting.is_some())
+    }
+
+    /// One more waits.
+    pub(super) fn join(&mut self, waiting: Waiting) {
+        self.expires = self.expires.min(waiting.expires);
+        self.waiting.push(waiting);
+    }
+
+    /// Takes out those whose time is over.
+    pub(super) fn expired(&mut self, now: u64) -> Vec<Waiting> {
+        if self.expires > now {
+            return Vec::new();
+        }
+        let all = self.first_waiting.take().into_iter().chain(self.waiting.drain(..));
+        let (late, waiting): (Vec<_>, Vec<_>) = all.partition(|waiting| waiting.expires <= now);
+        self.expires = waiting.iter().map(|waiting| waiting.expires).min().unwrap_or(NEVER);
+        self.waiting = waiting;
+        late
+    }
+
     /// The next moment at which something is due.
-    pub(super) fn due(&self) -> Instant {
-        let waiters = self.waiters.iter().map(|waiting| waiting.expires).min();
-        let times = [Some(self.deadline), self.ask.resend_at, waiters];
-        times.into_iter().flatten().min().unwrap_or(self.deadline)
+    pub(super) fn due(&self) -> u64 {
+        self.deadline.min(self.expires).min(self.ask.resend_at).min(self.ask.hedge_at)
     }
 
     /// Milliseconds on the workers' clock at `now`.
-    pub(super) fn clock(&self, now: Instant) -> u64 {
+    pub(super) const fn clock(&self, now: u64) -> u64 {
         let (started, started_ms) = self.started;
-        let passed = now.saturating_duration_since(started).as_millis();
-        started_ms.saturating_add(u64::try_from(passed).unwrap_or(u64::MAX))
+        started_ms.saturating_add(now.saturating_sub(started))
+    }
+
+    /// The name that is asked for, in wire form, folded.
+    pub(super) fn name(&self) -> &[u8] {
+        match &self.ask.target {
+            Some(target) => target.0.as_wire(),
+            None => self.question.name_wire(),
+        }
+    }
+
+    /// Who is asked.
+    pub(super) fn group(&self) -> &Arc<Group> {
+        match &self.ask.target {
+            Some(target) => &target.1,
+            None => &self.question.group,
+        }
+    }
+
+    /// Whether a good response is the end of it, as it stands.
+    pub(super) fn is_simple(&self) -> bool {
+        self.parts.is_empty() && self.first.is_none() && self.ask.target.is_none()
     }
 
     /// Takes in a response that belongs to the current ask.
@@ -194,13 +316,13 @@ impl Exchange {
             // BADVERS, too, can only be about our OPT.
             Rcode::FORMERR | Rcode::NOTIMP | Rcode::BADVERS if self.ask.opt => return Next::WithoutOpt,
             Rcode::SERVFAIL | Rcode::REFUSED | Rcode::FORMERR => {
-                self.ask.held = Some(reply);
+                self.ask.held = Some(Box::new(reply));
                 return Next::Move;
             }
             _ => {}
         }
         if reply.truncated && !self.ask.tcp_done {
-            self.ask.partial = Some(reply);
+            self.ask.partial = Some(Box::new(reply));
             return Next::Tcp;
         }
         self.conclude(reply, local, bounds, now)
@@ -210,23 +332,25 @@ impl Exchange {
     /// followed; a truncated answer goes to the client with TC, and is not kept.
     pub(super) fn tcp_failed(&mut self, local: &dyn Local, bounds: &TtlBounds, now: u64) -> Next {
         match self.ask.partial.take() {
-            Some(partial) => self.conclude(partial, local, bounds, now),
+            Some(partial) => self.conclude(*partial, local, bounds, now),
             None => Next::Move,
         }
     }
 
     /// Decides what becomes of a response that is no failure.
     fn conclude(&mut self, reply: UpstreamReply, local: &dyn Local, bounds: &TtlBounds, now: u64) -> Next {
-        let Some(combined) = self.combine(&reply) else {
+        let combined = if self.parts.is_empty() { None } else { self.combine(&reply) };
+        if combined.is_none() && !self.parts.is_empty() {
             return Next::Fail(Ede::NETWORK_ERROR);
-        };
-        let Some(message) = Message::parse(&combined.bytes) else {
+        }
+        let whole = combined.as_ref().unwrap_or(&reply);
+        let Some(message) = Message::parse(&whole.bytes) else {
             return Next::Fail(Ede::NETWORK_ERROR);
         };
         let mut chain = Chain::walk(&message);
         let split = local.split(&chain.targets, &self.question);
         if let Some(cut) = split.cut
-            && let Some(bytes) = chain::cut(&combined.bytes, &chain.targets, cut)
+            && let Some(bytes) = chain::cut(&whole.bytes, &chain.targets, cut)
         {
             chain.targets.truncate(cut + 1);
             let lead = UpstreamReply { bytes, rcode: Rcode::NOERROR, ede: Vec::new(), truncated: false };
@@ -235,48 +359,48 @@ impl Exchange {
             let checked = Checked { instance: split.instance, cut: Some(cut) };
             return Next::Done(Entry::new(lead, chain, bounds, now, checked));
         }
-        if chain.is_incomplete(&message) && !combined.truncated {
+        if chain.is_incomplete(&message) && !whole.truncated {
             if !self.ask.tcp_done {
-                self.ask.partial = Some(reply);
+                self.ask.partial = Some(Box::new(reply));
                 return Next::Tcp;
             }
-            if let Some(next) = self.chase(reply, &chain, local) {
+            if let Some(next) = self.chase(&reply, &chain, local) {
                 return next;
             }
         } else if self.first.is_none()
             && !split.own
-            && reply::is_private_link_denial(&combined)
+            && reply::is_private_link_denial(whole)
             && let Some(fallback) = self.question.fallback.take()
         {
-            self.first = Some(combined);
+            self.first = Some(Box::new(combined.unwrap_or(reply)));
             self.parts.clear();
-            self.restart(self.question.name.clone(), fallback);
+            self.restart(self.question.name(), fallback);
             return Next::Again;
         }
-        let usable = matches!(combined.rcode, Rcode::NOERROR | Rcode::NXDOMAIN);
+        let usable = matches!(whole.rcode, Rcode::NOERROR | Rcode::NXDOMAIN);
         if self.first.is_some() && !usable {
             return self.give_up(bounds, now);
         }
         if chain.looped {
-            return Next::Fail(Ede { code: 0, text: "upstream's CNAME chain loops" });
+            return Next::Fail(LOOPS);
         }
         let checked = Checked { instance: split.instance, cut: None };
-        let entry = Entry::new(combined, chain, bounds, now, checked);
+        let entry = Entry::new(combined.unwrap_or(reply), chain, bounds, now, checked);
         Next::Done(if self.first.is_some() { entry.of_fallback() } else { entry })
     }
 
     /// Goes on with the chain's last target; `None` if it leads nowhere new,
     /// and what there is must do.
-    fn chase(&mut self, reply: UpstreamReply, chain: &Chain, local: &dyn Local) -> Option<Next> {
+    fn chase(&mut self, reply: &UpstreamReply, chain: &Chain, local: &dyn Local) -> Option<Next> {
         let target = chain.targets.last()?.clone();
-        if target == self.ask.name || self.parts.len() + 2 > MAX_NAMES {
+        if target.as_wire() == self.name() || self.parts.len() + 2 > MAX_NAMES {
             return Some(Next::Fail(Ede { code: 0, text: "upstream's CNAME chain is too long" }));
         }
-        self.parts.push(reply);
+        self.parts.push(reply.clone());
         let group = if self.first.is_some() {
-            Arc::clone(&self.ask.group)
+            Arc::clone(self.group())
         } else {
-            local.group(&target).unwrap_or_else(|| Arc::clone(&self.ask.group))
+            local.group(&target).unwrap_or_else(|| Arc::clone(self.group()))
         };
         self.restart(target, group);
         Some(Next::Again)
@@ -284,15 +408,14 @@ impl Exchange {
 
     /// Begins to ask `group` for `name`; what is still out counts no more.
     fn restart(&mut self, name: Name, group: Arc<Group>) {
-        let old = std::mem::replace(&mut self.ask, Ask::new(name, group));
-        self.stale.extend(old.outstanding.into_iter().map(|outstanding| outstanding.sent));
+        let old = std::mem::replace(&mut self.ask, Ask::new(Some(Box::new((name, group)))));
+        self.stale.extend(old.outstanding.iter());
+        self.stale_streams.extend(old.streams);
     }
 
     /// One message out of the chain's parts and their end.
     fn combine(&self, last: &UpstreamReply) -> Option<UpstreamReply> {
-        let Some(first) = self.parts.first() else {
-            return Some(last.clone());
-        };
+        let first = self.parts.first()?;
         let mut builder =
             chain::builder_like(&first.bytes, Flags(Flags::QR | (last.rcode.0 & Flags::RCODE)))?;
         for part in self.parts.iter().chain([last]) {
@@ -312,10 +435,9 @@ impl Exchange {
             None => None,
         };
         let Some(reply) = held else {
-            let refused = self.ask.network_error && !self.ask.is_waiting();
-            return Next::Fail(if refused { Ede::NETWORK_ERROR } else { Ede::NO_REACHABLE_AUTHORITY });
+            return Next::Fail(self.silence());
         };
-        Next::Done(plain_entry(reply, bounds, now))
+        Next::Done(plain_entry(*reply, bounds, now))
     }
 
     /// What a client gets whose time is over while the exchange runs on.
@@ -326,9 +448,21 @@ impl Exchange {
             None => None,
         };
         match held {
-            Some(reply) => Ok(plain_entry(reply.clone(), bounds, now)),
-            None if self.ask.network_error && !self.ask.is_waiting() => Err(Ede::NETWORK_ERROR),
-            None => Err(Ede::NO_REACHABLE_AUTHORITY),
+            Some(reply) => Ok(plain_entry((**reply).clone(), bounds, now)),
+            None => Err(self.silence()),
+        }
+    }
+
+    /// Why there is no answer.
+    fn silence(&self) -> Ede {
+        if !self.ask.outstanding.is_empty() {
+            Ede::NO_REACHABLE_AUTHORITY
+        } else if self.ask.over {
+            Ede::OVERLOADED
+        } else if self.ask.network_error {
+            Ede::NETWORK_ERROR
+        } else {
+            Ede::NO_REACHABLE_AUTHORITY
         }
     }
 }

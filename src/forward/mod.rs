@@ -9,10 +9,12 @@
 //!
 //! Queries go on as wire messages, so that class, DO, CD, unknown types and
 //! extended errors survive; hickory-resolver's `Resolver` loses them. All
-//! exchanges live on one thread with one epoll set: a task per packet costs
-//! more than the packet. Upstreams over TCP, TLS and HTTPS are asked through
-//! [`streams`], whose tasks hand the responses back to that thread. Expired answers
-//! stand in, and hot ones are renewed, by who waits: the engine knows neither.
+//! exchanges live on one thread with one epoll set, which works in passes over
+//! batches of datagrams: a task per packet costs more than the packet, and so
+//! does a system call. What is known of upstreams stands behind `pace`. Upstreams
+//! over TCP, TLS and HTTPS are asked through [`streams`], whose tasks hand the
+//! responses back to that thread. Expired answers stand in, and hot ones are
+//! renewed, by who waits: the engine knows neither.
 
 pub mod cache;
 pub mod chain;
@@ -21,7 +23,11 @@ pub mod entry;
 mod exchange;
 mod inbox;
 pub mod kept;
+mod pace;
+mod pass;
+mod peers;
 pub mod question;
+pub mod read;
 pub mod reply;
 pub mod respond;
 pub mod rules;
@@ -32,6 +38,7 @@ pub mod tables;
 pub mod upstream;
 
 use std::io;
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -44,12 +51,14 @@ use crate::wire::{Ede, Name};
 use cache::ResponseCache;
 use cache::save::{self, Clocks, SaveError};
 use entry::Entry;
+use kept::Kept;
 use question::Question;
 use rules::Group;
 use streams::Streams;
 use tables::{Partitions, Swap, Tables};
 
 pub use inbox::Place;
+pub use pass::at_end_of_pass;
 pub use tables::Settings;
 
 /// What the snapshot says about the targets of an upstream's chain.
@@ -78,6 +87,12 @@ pub trait Waiter: Send {
     /// Takes the response, or the reason why there is none. Runs on the
     /// engine's thread: it must not block.
     fn done(self: Box<Self>, outcome: Result<Arc<Entry>, Ede>);
+
+    /// Takes a response where it lies: one that does not lead to the snapshot,
+    /// as far as the engine knows. For those who need no copy.
+    fn take(self: Box<Self>, kept: &Kept<'_>) {
+        self.done(Ok(Arc::new(Entry::from_kept(kept))));
+    }
 }
 
 /// A question with someone who waits for its answer.
@@ -92,6 +107,8 @@ pub struct Submission {
     /// Whether a response that is still fresh is to be renewed: no client
     /// waits, and what is kept is no reason not to ask.
     pub renewal: bool,
+    /// The address that asks, where one does.
+    pub client: Option<IpAddr>,
     /// Who waits.
     pub waiter: Box<dyn Waiter>,
 }
@@ -185,6 +202,12 @@ impl Forwarder {
     pub fn reserve(&self) -> Result<Place<'_>, Rejection> {
         let limit = self.tables.with(|tables| tables.limits.max_in_flight);
         self.engine.reserve(limit).inspect_err(|rejection| self.metrics.reject(*rejection))
+    }
+
+    /// Wakes the engine if it sleeps: for questions that were left with
+    /// [`Place::leave`].
+    pub fn ring(&self) {
+        self.engine.inbox.ring();
     }
 
     /// How long a client waits at most.

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::wire::header::{self, Counts, HEADER_LEN};
-use crate::wire::{Class, Flags, Name, Rtype};
+use crate::wire::{Class, Flags, HEADER_LEN, Name, Rtype};
 
 use super::cache::{Key, bits};
 use super::rules::Group;
@@ -13,8 +12,6 @@ use super::rules::Group;
 pub struct Question {
     /// Its key in the response cache, which also makes equal questions meet.
     pub key: Key,
-    /// QNAME.
-    pub name: Name,
     /// QTYPE.
     pub qtype: Rtype,
     /// QCLASS.
@@ -29,21 +26,40 @@ pub struct Question {
 }
 
 impl Question {
+    /// QNAME in wire form, folded: it stands in the key.
+    #[inline]
+    pub fn name_wire(&self) -> &[u8] {
+        self.key.as_ref().name
+    }
+
+    /// QNAME.
+    pub fn name(&self) -> Name {
+        self.key.name().unwrap_or_else(Name::root)
+    }
+
     /// Writes the query for `name` (this question's, or the target of a chain)
-    /// into `out`: RD set, DO and CD as the client had them, an OPT of our own
-    /// unless `opt` is unset. Nothing else of the client's query goes out, so
-    /// neither its ECS nor its cookies do.
+    /// into `out`: see [`Question::append_query`].
     pub fn write_query(&self, name: &Name, id: u16, opt: Option<u16>, out: &mut Vec<u8>) {
         out.clear();
-        out.resize(HEADER_LEN, 0);
+        self.append_query(name.as_wire(), id, opt, out);
+    }
+
+    /// Appends the query for `name` (wire form, folded) to `out`: RD set, DO and
+    /// CD as the client had them, an OPT of our own unless `opt` is unset.
+    /// Nothing else of the client's query goes out, so neither its ECS nor its
+    /// cookies do.
+    pub fn append_query(&self, name: &[u8], id: u16, opt: Option<u16>, out: &mut Vec<u8>) {
         let checking = if self.bits & bits::CHECKING_DISABLED == 0 { 0 } else { Flags::CD };
-        header::set_id(out, id);
-        header::set_flags(out, Flags(Flags::RD | checking));
-        let additional = u16::from(opt.is_some());
-        header::set_counts(out, Counts { question: 1, additional, ..Counts::default() });
-        out.extend_from_slice(name.as_wire());
-        out.extend_from_slice(&self.qtype.0.to_be_bytes());
-        out.extend_from_slice(&self.qclass.0.to_be_bytes());
+        let [id_high, id_low] = id.to_be_bytes();
+        let [flags_high, flags_low] = (Flags::RD | checking).to_be_bytes();
+        let additional = u8::from(opt.is_some());
+        let header: [u8; HEADER_LEN] =
+            [id_high, id_low, flags_high, flags_low, 0, 1, 0, 0, 0, 0, 0, additional];
+        out.extend_from_slice(&header);
+        out.extend_from_slice(name);
+        let ([type_high, type_low], [class_high, class_low]) =
+            (self.qtype.0.to_be_bytes(), self.qclass.0.to_be_bytes());
+        out.extend_from_slice(&[type_high, type_low, class_high, class_low]);
         if let Some(udp_bytes) = opt {
             let [size_high, size_low] = udp_bytes.to_be_bytes();
             let dnssec = if self.bits & bits::DNSSEC_OK == 0 { 0 } else { 0x80 };

@@ -55,7 +55,7 @@ pub fn is_own(address: SocketAddr, listeners: &[SocketAddr]) -> bool {
 }
 
 /// Whether `address` belongs to this host: only then a socket can be bound to it.
-fn is_local(address: IpAddr) -> bool {
+pub(super) fn is_local(address: IpAddr) -> bool {
     address.is_loopback() || UdpSocket::bind((address, 0)).is_ok()
 }
 

@@ -128,18 +128,9 @@ impl Tables {
     }
 
     /// Every upstream that may be asked.
-    pub fn all_upstreams(&self) -> HashSet<Arc<Upstream>> {
+    pub fn upstreams(&self) -> HashSet<Arc<Upstream>> {
         let groups = self.rules.iter().map(|rule| &rule.group).chain(&self.fallback);
         groups.flat_map(|group| group.upstreams.iter().map(Arc::clone)).collect()
-    }
-
-    /// Every address that may be asked over UDP.
-    pub fn upstreams(&self) -> Vec<SocketAddr> {
-        let all = self.all_upstreams();
-        let by_udp = all.iter().filter(|upstream| !upstream.is_stream());
-        let mut addresses: Vec<SocketAddr> = by_udp.map(|upstream| upstream.address()).collect();
-        addresses.sort_unstable();
-        addresses
     }
 }
 

@@ -1,7 +1,7 @@
 //! Counters of forwarding: upstreams and rejections.
 
 use std::fmt::Display;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -93,10 +93,25 @@ pub enum Mismatch {
     Question,
     /// Records cut off, names that loop, counts that lie.
     Malformed,
+    /// A response whose question is answered, or given up.
+    Late,
+    /// Larger than anything that was asked for.
+    Oversized,
+    /// A response whose chain of CNAMEs goes round: its question fails.
+    Loop,
 }
 
 impl Mismatch {
-    const ALL: [Self; 5] = [Self::Short, Self::NotResponse, Self::Id, Self::Question, Self::Malformed];
+    const ALL: [Self; 8] = [
+        Self::Short,
+        Self::NotResponse,
+        Self::Id,
+        Self::Question,
+        Self::Malformed,
+        Self::Late,
+        Self::Oversized,
+        Self::Loop,
+    ];
 
     /// The label for metrics.
     pub const fn label(self) -> &'static str {
@@ -106,6 +121,9 @@ impl Mismatch {
             Self::Id => "id",
             Self::Question => "question",
             Self::Malformed => "malformed",
+            Self::Late => "late",
+            Self::Oversized => "oversized",
+            Self::Loop => "loop",
         }
     }
 }
@@ -123,12 +141,23 @@ pub struct UpstreamCounters {
     buckets: [AtomicU64; 13],
     count: AtomicU64,
     sum_us: AtomicU64,
+    loops: AtomicU64,
 }
 
 impl UpstreamCounters {
-    /// A query went out over UDP.
-    pub fn sent_udp(&self) {
-        self.udp.fetch_add(1, Ordering::Relaxed);
+    /// So many queries went out over UDP.
+    pub fn sent_udp_many(&self, count: u64) {
+        self.udp.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// A question that is in flight to the upstream came back from it.
+    pub fn looped(&self) {
+        self.loops.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Questions that came back.
+    pub fn loops(&self) -> u64 {
+        self.loops.load(Ordering::Relaxed)
     }
 
     /// A query went out over TCP.
@@ -155,7 +184,11 @@ impl UpstreamCounters {
 
     /// A response came after `duration`.
     pub fn answered(&self, duration: Duration) {
-        let us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        self.answered_us(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX));
+    }
+
+    /// A response came after `us` microseconds.
+    pub fn answered_us(&self, us: u64) {
         if let Some(at) = BUCKETS_US.iter().position(|bound| us <= *bound) {
             add(&self.buckets, at);
         }
@@ -184,7 +217,7 @@ impl UpstreamCounters {
 pub struct ForwardMetrics {
     upstreams: Mutex<Vec<(String, Arc<UpstreamCounters>)>>,
     rejected: [AtomicU64; 5],
-    mismatches: [AtomicU64; 5],
+    mismatches: [AtomicU64; 8],
     cache: CacheMetrics,
     in_flight: AtomicU64,
     waiters: AtomicU64,
@@ -307,6 +340,12 @@ fn export_upstream(upstream: &str, counters: &UpstreamCounters, out: &mut Export
             counters.failures(failure),
         );
     }
+    out.counter(
+        "forward_loops_total",
+        "Questions that came back from the upstream that they were in flight to.",
+        &[("upstream", upstream)],
+        counters.loops(),
+    );
     let mut cumulative = 0;
     let buckets = BUCKETS_US.map(|bound| {
         let at = BUCKETS_US.iter().position(|other| *other == bound).unwrap_or_default();

@@ -10,7 +10,7 @@ use crate::forward::kept::{Checked, Kept, Traits};
 use crate::forward::respond::{self, Recipient};
 use crate::metrics::forward::CacheLookup;
 use crate::snapshot::Snapshot;
-use crate::wire::{Class, Flags, Query, Rcode, Rtype};
+use crate::wire::{Class, Edns, Flags, Query, Rcode, Rtype};
 
 use super::{Shared, splice};
 
@@ -27,6 +27,8 @@ pub(super) enum InPlace {
     },
     /// What it holds leads to the snapshot, so that more is to be put together.
     Leads,
+    /// A response that expired and may stand in, if nothing better comes in time.
+    Expired,
     /// Nothing that can be used.
     Absent,
 }
@@ -100,7 +102,11 @@ impl Shared {
                 self.forget(key);
                 InPlace::Absent
             }
-            Some(Found::Expired) | None => {
+            Some(Found::Expired) => {
+                self.forwarder.metrics().lookup(CacheLookup::Miss);
+                InPlace::Expired
+            }
+            None => {
                 self.forwarder.metrics().lookup(CacheLookup::Miss);
                 InPlace::Absent
             }
@@ -178,7 +184,7 @@ impl Shared {
     }
 
     #[inline]
-    fn key<'q>(&self, query: &'q Query, own: bool) -> Option<KeyRef<'q>> {
+    pub(super) fn key<'q>(&self, query: &'q Query, own: bool) -> Option<KeyRef<'q>> {
         let partition = self.forwarder.tables().with(|t| t.rules.find(&query.qname).map(|r| r.partition))?;
         Some(KeyRef::new(partition, &query.qname, query.qtype, query.qclass, key_bits(query, own)))
     }
@@ -229,13 +235,19 @@ pub(super) fn key_bits(query: &Query, own: bool) -> u8 {
 /// the upstream may say so.
 #[inline]
 pub(super) fn recipient(query: &Query, context: Context) -> Recipient {
-    let dnssec_ok = query.edns.is_some_and(|edns| edns.dnssec_ok);
+    recipient_of(query.flags, query.edns, context)
+}
+
+/// [`recipient`] of a query with these flags and that OPT.
+#[inline]
+pub(super) fn recipient_of(flags: Flags, edns: Option<Edns>, context: Context) -> Recipient {
+    let dnssec_ok = edns.is_some_and(|edns| edns.dnssec_ok);
     Recipient {
-        flags: query.flags,
-        edns: query.edns,
-        limit: context.limit(query),
+        flags,
+        edns,
+        limit: context.limit_with(edns),
         udp_size: context.udp_size,
         authoritative: false,
-        authentic: dnssec_ok || query.flags.has(Flags::AD),
+        authentic: dnssec_ok || flags.has(Flags::AD),
     }
 }

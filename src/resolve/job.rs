@@ -200,7 +200,8 @@ impl Job {
             return self.without_recursion();
         }
         let bits = key_bits(&self.query, own);
-        let question = shared.question(&self.name, self.query.qtype, self.query.qclass, bits, own);
+        let question =
+            shared.question(&FoldedName::from(&self.name), self.query.qtype, self.query.qclass, bits, own);
         question.map_or(Verdict::servfail(Ede { code: 23, text: "no upstream is known" }), Verdict::Ask)
     }
 
@@ -254,19 +255,18 @@ impl Shared {
     /// The question of `name`, by the forward rules; `None` without any.
     pub(super) fn question(
         &self,
-        name: &Name,
+        name: &FoldedName,
         qtype: Rtype,
         qclass: Class,
         bits: u8,
         own: bool,
     ) -> Option<Question> {
-        let folded = FoldedName::from(name);
         self.forwarder.tables().with(|tables| {
-            let rule = tables.rules.find(&folded)?;
-            let key = KeyRef::new(rule.partition, &folded, qtype, qclass, bits).to_key();
+            let rule = tables.rules.find(name)?;
+            let key = KeyRef::new(rule.partition, name, qtype, qclass, bits).to_key();
             let group = Arc::clone(&rule.group);
             let fallback = tables.fallback.clone().filter(|_| !own && qclass == Class::IN);
-            Some(Question { key, name: name.clone(), qtype, qclass, bits, group, fallback })
+            Some(Question { key, qtype, qclass, bits, group, fallback })
         })
     }
 }

@@ -42,7 +42,7 @@ impl Times {
 }
 
 /// A job whose answer is awaited.
-struct Pending {
+pub(super) struct Pending {
     job: Job,
     shared: Arc<Shared>,
     times: Times,
@@ -88,9 +88,9 @@ fn await_answer(
         Some(_) => times.deadline.min(times.begun + shared.forwarder.stale_after()),
         None => times.deadline,
     };
-    let (shared, key) = (Arc::clone(shared), question.key.clone());
+    let (shared, key, client) = (Arc::clone(shared), question.key.clone(), reply.client());
     let waiter = Box::new(Pending { job, shared, times, key, stale, reply, counted });
-    place.submit(Submission { question, now, expires: Some(expires), renewal: false, waiter });
+    place.submit(Submission { question, now, expires: Some(expires), renewal: false, client, waiter });
 }
 
 impl Waiter for Pending {
@@ -102,7 +102,7 @@ impl Waiter for Pending {
         let snapshot = shared.publisher.current();
         let is_answer = outcome.as_ref().is_ok_and(|entry| !entry.is_failure());
         let verdict = match outcome {
-            Ok(entry) if is_answer => self.take(&entry, &snapshot, now),
+            Ok(entry) if is_answer => self.answered(&entry, &snapshot, now),
             failed => self.failed(failed, &snapshot, now),
         };
         self.carry_out(verdict, now);
@@ -110,8 +110,22 @@ impl Waiter for Pending {
 }
 
 impl Pending {
+    /// A job that has waited since `begun`, at `now` by the workers' clock, for
+    /// what is asked by `key`; there is nothing that could stand in.
+    pub(super) fn since(
+        (now, begun): (u64, Instant),
+        job: Job,
+        shared: Arc<Shared>,
+        key: Key,
+        reply: Box<dyn Reply>,
+        counted: Option<Counted>,
+    ) -> Self {
+        let times = Times { now, begun, deadline: begun + shared.forwarder.client_deadline() };
+        Self { job, shared, times, key, stale: None, reply, counted }
+    }
+
     /// There is a response.
-    fn take(&mut self, entry: &Arc<Entry>, snapshot: &Snapshot, now: u64) -> Verdict {
+    fn answered(&mut self, entry: &Arc<Entry>, snapshot: &Snapshot, now: u64) -> Verdict {
         let (qtype, qclass) = (self.job.query.qtype, self.job.query.qclass);
         let cut = if entry.targets().is_empty() {
             None
@@ -137,7 +151,7 @@ impl Pending {
             return verdict;
         }
         match outcome {
-            Ok(entry) => self.take(&entry, snapshot, now),
+            Ok(entry) => self.answered(&entry, snapshot, now),
             Err(ede) => Verdict::servfail(ede),
         }
     }

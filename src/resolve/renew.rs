@@ -47,8 +47,8 @@ impl Shared {
         let Some(running) = Running::begin(self) else {
             return self.forwarder.metrics().cache().renewal(Renewal::Skipped);
         };
-        let name = query.qname.to_name();
-        let Some(question) = self.question(&name, query.qtype, query.qclass, key_bits(query, own), own)
+        let Some(question) =
+            self.question(&query.qname, query.qtype, query.qclass, key_bits(query, own), own)
         else {
             return;
         };
@@ -58,7 +58,14 @@ impl Shared {
         // The whole exchange may pass: no client waits for it.
         let expires = Instant::now() + self.forwarder.exchange_deadline();
         let waiter = Box::new(Renewing { key: question.key.clone(), now, begun: Instant::now(), running });
-        place.submit(Submission { question, now, expires: Some(expires), renewal: true, waiter });
+        place.submit(Submission {
+            question,
+            now,
+            expires: Some(expires),
+            renewal: true,
+            client: None,
+            waiter,
+        });
     }
 }
 

@@ -66,6 +66,8 @@ pub struct UpstreamState {
     pub address: SocketAddr,
     /// Whether it hands on DNSSEC signatures; `None` while that is not known.
     pub dnssec: Option<bool>,
+    /// Whether it sends questions back that it was sent.
+    pub looping: bool,
 }
 
 impl Upstreams {

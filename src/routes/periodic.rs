@@ -40,6 +40,8 @@ const LOOK_AT_UPSTREAMS: Duration = Duration::from_secs(5);
 const PROBE_AGAIN: Duration = Duration::from_secs(6 * 3600);
 /// ... how soon one is asked again that did not answer, ...
 const PROBE_UNANSWERED: Duration = Duration::from_secs(600);
+/// ... how long it is told of an upstream that a question came back from it, ...
+const LOOP_STANDS: Duration = Duration::from_secs(600);
 /// ... and how long a probe waits.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -50,6 +52,8 @@ pub struct Inputs {
     pub targets: Arc<dyn Fn() -> Vec<Target> + Send + Sync>,
     /// Groups and addresses of the upstreams that were asked at least once.
     pub upstreams: Arc<dyn Fn() -> Vec<(String, SocketAddr)> + Send + Sync>,
+    /// How many questions came back from an upstream that they were in flight to.
+    pub loops: Arc<dyn Fn(SocketAddr) -> u64 + Send + Sync>,
     /// Called when an address flips.
     pub changed: Arc<dyn Fn() + Send + Sync>,
 }
@@ -136,7 +140,7 @@ impl Checker {
 
 async fn run(mut settings: watch::Receiver<Settings>, inputs: Inputs, results: Results) {
     let mut rounds = Rounds { inputs: inputs.clone(), results: results.clone(), held: BTreeMap::new() };
-    let mut probes = Probes { inputs, results, known: BTreeMap::new() };
+    let mut probes = Probes { inputs, results, known: BTreeMap::new(), loops: BTreeMap::new() };
     loop {
         let current = settings.borrow_and_update().clone();
         tokio::select! {
@@ -255,6 +259,8 @@ struct Probes {
     inputs: Inputs,
     results: Results,
     known: BTreeMap<SocketAddr, (Option<bool>, Instant)>,
+    /// How many questions had come back, and when that number last grew.
+    loops: BTreeMap<SocketAddr, (u64, Option<Instant>)>,
 }
 
 impl Probes {
@@ -274,7 +280,10 @@ impl Probes {
             let known = |address| self.known.get(&address).and_then(|(dnssec, _)| *dnssec);
             let mut states: Vec<UpstreamState> = used
                 .into_iter()
-                .map(|(group, address)| UpstreamState { group, address, dnssec: known(address) })
+                .map(|(group, address)| {
+                    let looping = looping(&mut self.loops, address, (self.inputs.loops)(address));
+                    UpstreamState { group, address, dnssec: known(address), looping }
+                })
                 .collect();
             states.sort();
             states.dedup();
@@ -292,6 +301,19 @@ impl Probes {
             at.elapsed() >= wait
         })
     }
+}
+
+/// Whether questions come back from the upstream at `address`, of which `count` did so far.
+fn looping(
+    loops: &mut BTreeMap<SocketAddr, (u64, Option<Instant>)>,
+    address: SocketAddr,
+    count: u64,
+) -> bool {
+    let (before, grown_at) = loops.entry(address).or_default();
+    if count > *before {
+        (*before, *grown_at) = (count, Some(Instant::now()));
+    }
+    grown_at.is_some_and(|at| at.elapsed() < LOOP_STANDS)
 }
 
 /// `time` times a factor out of `range`.

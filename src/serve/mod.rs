@@ -18,13 +18,12 @@ mod framing;
 mod gate;
 mod late;
 mod listen;
+mod outgoing;
 pub mod reject;
-mod slots;
 mod sockets;
 mod spin;
 mod tcp;
 pub mod udp;
-mod wheel;
 mod worker;
 
 use std::net::{IpAddr, SocketAddr};

@@ -38,10 +38,11 @@ use std::time::Instant;
 
 use super::access::{Known, Policies, Policy, PolicyReader};
 use super::context;
+use super::outgoing::{self, Outgoing};
 use super::reject::{deny, oversized, reject};
 use crate::answer::{Context, Hit, Lookup, Outcome, Transport, answer};
 use crate::config::Denied;
-use crate::metrics::queries::{Dropped, Local, Operation, Shared};
+use crate::metrics::queries::{Dropped, Local, Shared};
 use crate::resolve::{Origin, Reply, Resolved, Resolver};
 use crate::snapshot::Snapshot;
 use crate::snapshot::publish::{Publisher, Reader};
@@ -103,6 +104,7 @@ impl Handler {
         let mut known = Known::NOTHING;
         // Counted in a register, and once per batch where the scrape reads it.
         let mut hits = 0;
+        let mut asked = false;
         for index in 0..len {
             let Some(message) = batch.message(index) else {
                 continue;
@@ -113,6 +115,10 @@ impl Handler {
                 Code::Hit => hits += 1,
                 Code::Other => {}
                 Code::Nothing => continue,
+                Code::Later => {
+                    asked = true;
+                    continue;
+                }
             }
             if let Some(started) = started
                 && done.code == Code::Hit
@@ -123,6 +129,10 @@ impl Handler {
         }
         if hits > 0 {
             fixed.local.udp_hits(hits);
+        }
+        if asked {
+            // Once for all of them.
+            fixed.resolver.ring();
         }
     }
 
@@ -173,6 +183,8 @@ enum Code {
     Other,
     /// Nothing.
     Nothing,
+    /// To be answered when an upstream has answered.
+    Later,
 }
 
 impl Done {
@@ -235,7 +247,7 @@ impl Fixed {
                 }
                 self.counted(len, rcode, origin)
             }
-            Resolved::Pending => Done::NOTHING,
+            Resolved::Pending => Done { code: Code::Later, len: 0 },
         }
     }
 
@@ -275,7 +287,7 @@ impl Fixed {
             source,
             counters: self.shared.clone(),
             sent: false,
-            _pending: self.pending.one(),
+            pending: Some(self.pending.one()),
         }
     }
 }
@@ -295,20 +307,28 @@ pub struct UdpReply {
     source: Option<Source>,
     counters: Shared,
     sent: bool,
-    _pending: OnePending,
+    pending: Option<OnePending>,
 }
 
 impl Reply for UdpReply {
-    fn send(mut self: Box<Self>, response: Vec<u8>, rcode: Rcode, origin: Origin) {
+    fn send(self: Box<Self>, response: Vec<u8>, rcode: Rcode, origin: Origin) {
+        (*self).send_slice(&response, rcode, origin);
+    }
+
+    fn send_slice(mut self, bytes: &[u8], rcode: Rcode, origin: Origin) {
         self.sent = true;
-        match self.socket.send_to(&response, self.peer, self.source) {
-            Ok(()) => self.counters.response(Transport::Udp, rcode, origin),
-            Err(fault) => self.counters.fault(Operation::Send, fault),
-        }
+        let (peer, source, pending) = (self.peer, self.source, self.pending.take());
+        let response = Outgoing { bytes, peer, source, rcode, origin, pending };
+        outgoing::send(&self.socket, &self.counters, response);
     }
 
     fn client(&self) -> Option<IpAddr> {
         Some(self.peer.ip())
+    }
+
+    fn is_rung_later(&self) -> bool {
+        // By the batch.
+        true
     }
 
     fn withdraw(mut self) {

@@ -99,6 +99,26 @@ impl UdpSocket {
         Ok(Self { socket, local, buffers })
     }
 
+    /// A socket on a random free port, connected to `peer`: the kernel drops what
+    /// comes from elsewhere and tells of ICMP errors. Nothing that it sends is
+    /// fragmented by a path MTU that somebody forged (RFC 9715), and nothing is
+    /// reported of where its datagrams were sent to.
+    pub fn connected(peer: SocketAddr, asked: Buffers) -> io::Result<Self> {
+        let domain = Domain::for_address(peer);
+        let socket = Socket::new(domain, Type::DGRAM.nonblocking().cloexec(), Some(Protocol::UDP))?;
+        let (level, name, omit) = if peer.is_ipv4() {
+            (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_OMIT)
+        } else {
+            (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_OMIT)
+        };
+        let _ = set_option(&socket, level, name, omit);
+        let buffers = ask_for_buffers(&socket, asked);
+        // Without a bind before: Linux takes a random free port of its range here.
+        socket.connect(&peer.into())?;
+        let local = socket.local_addr()?.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?;
+        Ok(Self { socket, local, buffers })
+    }
+
     /// The address bound, with the real port.
     pub const fn local_addr(&self) -> SocketAddr {
         self.local

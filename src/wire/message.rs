@@ -73,6 +73,17 @@ impl<'a> Message<'a> {
         (message.records().count() == records as usize).then_some(message)
     }
 
+    /// A message that has been walked already, with one question that ends at
+    /// `question_end`. Of records that are not whole none is yielded.
+    pub fn walked(bytes: &'a [u8], question_end: usize) -> Option<Self> {
+        let counts = header::counts(bytes)?;
+        (bytes.len() >= question_end && question_end >= HEADER_LEN + 5).then_some(Self {
+            bytes,
+            counts,
+            question_end,
+        })
+    }
+
     /// The bytes.
     pub const fn bytes(&self) -> &'a [u8] {
         self.bytes
@@ -241,33 +252,74 @@ pub fn read_name(bytes: &[u8], at: usize) -> Option<(FoldedName, usize)> {
 /// earlier name. One that points into a TTL or other data is readable, but the
 /// name that it makes changes when that data does.
 pub fn points_at_names(message: &Message<'_>) -> bool {
-    let mut labels = LabelStarts(Box::new([0; 0x4000 / 64]));
     let bytes = message.bytes;
-    let mut names = vec![HEADER_LEN];
+    let mut names = NameWalk::default();
+    names.begin(bytes);
     for record in message.records() {
-        names.push(record.owner_at);
-        super::rdata::name_offsets(bytes, record.rtype, record.rdata, &mut names);
+        let readable = names.name(bytes, record.owner_at).is_some()
+            && super::rdata::walk(record.rtype, record.rdata, |at| names.name(bytes, at)).is_some();
+        if !readable {
+            return false;
+        }
     }
-    names.into_iter().all(|at| labels.walk(bytes, at).is_some())
+    names.points_at_names()
 }
 
-/// The offsets at which labels start, among those that a pointer can hold.
-struct LabelStarts(Box<[u64; 0x4000 / 64]>);
+/// Reads the names of a message in wire order, and notes where their labels
+/// start. Used again for the next message, it allocates nothing.
+#[derive(Clone, Debug, Default)]
+pub struct NameWalk {
+    /// One bit for each offset that a pointer can hold.
+    starts: Vec<u64>,
+    /// A pointer missed every label.
+    missed: bool,
+}
 
-impl LabelStarts {
-    /// Notes the labels of the name at `at`; `None` if its pointer misses.
-    fn walk(&mut self, bytes: &[u8], mut at: usize) -> Option<()> {
-        loop {
-            let byte = *bytes.get(at)?;
+impl NameWalk {
+    /// Starts over with the name of the question of `bytes`, which must be whole.
+    #[inline]
+    pub fn begin(&mut self, bytes: &[u8]) {
+        self.starts.clear();
+        self.missed = false;
+        self.note(bytes, HEADER_LEN);
+    }
+
+    /// The offset behind the name at `at`; `None` if it cannot be read.
+    #[inline]
+    pub fn name(&mut self, bytes: &[u8], at: usize) -> Option<usize> {
+        // Most owners are this pointer to the question's name.
+        if bytes.get(at..at + 2)? == [0xc0, HEADER_LEN as u8] {
+            return Some(at + 2);
+        }
+        let (_, end) = expand_name(bytes, at, &mut [0; 255])?;
+        self.note(bytes, at);
+        Some(end)
+    }
+
+    /// Whether every pointer so far pointed at a label of an earlier name.
+    #[inline]
+    pub const fn points_at_names(&self) -> bool {
+        !self.missed
+    }
+
+    /// Notes the labels of the name at `at`, and whether its pointer hits one.
+    fn note(&mut self, bytes: &[u8], mut at: usize) {
+        while let Some(byte) = bytes.get(at).copied() {
             if byte >= 192 {
-                let target = usize::from(read_u16(bytes, at)? & 0x3fff);
-                return (self.0.get(target / 64)? >> (target % 64) & 1 == 1).then_some(());
+                let target = usize::from(read_u16(bytes, at).unwrap_or_default() & 0x3fff);
+                self.missed |= self.starts.get(target / 64).is_none_or(|word| word >> (target % 64) & 1 == 0);
+                return;
             }
-            if let Some(word) = self.0.get_mut(at / 64) {
-                *word |= 1 << (at % 64);
+            if at < 0x4000 {
+                if self.starts.len() <= at / 64 {
+                    self.starts.resize(at / 64 + 1, 0);
+                }
+                if let Some(word) = self.starts.get_mut(at / 64) {
+                    *word |= 1 << (at % 64);
+                }
             }
             if byte == 0 {
-                return Some(());
+                return;
             }
             at += 1 + usize::from(byte);
         }

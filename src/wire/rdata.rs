@@ -63,19 +63,20 @@ pub fn expand(message: &[u8], rtype: Rtype, range: Range<usize>, out: &mut Vec<u
     (at == range.end).then_some(())
 }
 
-/// Appends the offsets of the names in the RDATA at `range` that may be compressed.
-pub fn name_offsets(message: &[u8], rtype: Rtype, range: Range<usize>, out: &mut Vec<usize>) {
+/// Calls `name` with the offset of each name in the RDATA at `range` that may
+/// be compressed; it tells where that name ends. `None` if it does not, or if
+/// the RDATA does not fit its type.
+#[inline]
+pub fn walk(rtype: Rtype, range: Range<usize>, mut name: impl FnMut(usize) -> Option<usize>) -> Option<()> {
+    let Some(fields) = layout(rtype) else { return Some(()) };
     let mut at = range.start;
-    for field in layout(rtype).unwrap_or_default() {
-        match *field {
-            Field::Fixed(len) => at += len,
-            Field::Name => {
-                out.push(at);
-                let Some(end) = super::message::skip_name(message, at) else { return };
-                at = end;
-            }
-        }
+    for field in fields {
+        at = match *field {
+            Field::Fixed(len) => at + len,
+            Field::Name => name(at)?,
+        };
     }
+    (at == range.end).then_some(())
 }
 
 /// Whether uncompressed `rdata` is well formed for `rtype` (as far as the type is known).

@@ -1,7 +1,7 @@
 //! A resolver over a record set and scripted upstreams, with a clock that the
 //! test sets.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
@@ -55,11 +55,15 @@ impl Answer {
     }
 }
 
-struct Channel(mpsc::Sender<Answer>);
+struct Channel(mpsc::Sender<Answer>, Option<IpAddr>);
 
 impl Reply for Channel {
     fn send(self: Box<Self>, bytes: Vec<u8>, rcode: Rcode, origin: Origin) {
         let _ = self.0.send(Answer { bytes, rcode, origin, at_once: false });
+    }
+
+    fn client(&self) -> Option<IpAddr> {
+        self.1
     }
 }
 
@@ -172,6 +176,11 @@ impl Rig {
 
     /// [`Rig::send`] in a context of the test's own.
     pub fn send_as(&self, query: &[u8], context: Context) -> Awaited {
+        self.send_from(query, context, None)
+    }
+
+    /// [`Rig::send_as`] by a client with that address.
+    pub fn send_from(&self, query: &[u8], context: Context, client: Option<IpAddr>) -> Awaited {
         let (sender, receiver) = mpsc::channel();
         let parsed = Query::parse(query).unwrap();
         let mut buf = vec![0xee; 65_535];
@@ -180,7 +189,8 @@ impl Rig {
         let snapshot = self.publisher.current();
         let now = self.clock.load(Ordering::SeqCst);
         let later = sender.clone();
-        let resolved = self.resolver.resolve(&parsed, &context, &snapshot, now, &mut out, || Channel(later));
+        let resolved =
+            self.resolver.resolve(&parsed, &context, &snapshot, now, &mut out, || Channel(later, client));
         if let Resolved::Ready { len, rcode, origin, .. } = resolved {
             let bytes = buf[..len].to_vec();
             sender.send(Answer { bytes, rcode, origin, at_once: true }).unwrap();

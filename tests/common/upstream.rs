@@ -142,7 +142,12 @@ pub struct Upstream {
 impl Upstream {
     /// Starts one that acts by `script`.
     pub fn start(script: impl Fn(&Asked) -> Act + Send + Sync + 'static) -> Self {
-        let (socket, listener) = bind_both();
+        Self::start_on("127.0.0.1", script)
+    }
+
+    /// Starts one with that loopback address.
+    pub fn start_on(address: &str, script: impl Fn(&Asked) -> Act + Send + Sync + 'static) -> Self {
+        let (socket, listener) = bind_both(address);
         let address = socket.local_addr().unwrap();
         let state = Arc::new(State {
             script: Box::new(script),
@@ -196,9 +201,9 @@ impl Drop for Upstream {
     }
 }
 
-fn bind_both() -> (UdpSocket, TcpListener) {
+fn bind_both(address: &str) -> (UdpSocket, TcpListener) {
     for _ in 0..100 {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let socket = UdpSocket::bind((address, 0)).unwrap();
         if let Ok(listener) = TcpListener::bind(socket.local_addr().unwrap()) {
             return (socket, listener);
         }
@@ -208,7 +213,7 @@ fn bind_both() -> (UdpSocket, TcpListener) {
 
 /// A loopback address where nobody listens: ICMP port unreachable.
 pub fn closed() -> SocketAddr {
-    let (socket, _listener) = bind_both();
+    let (socket, _listener) = bind_both("127.0.0.1");
     socket.local_addr().unwrap()
 }
 

@@ -287,6 +287,7 @@ fn ways_out() {
         group: "azure".into(),
         address: address.parse().unwrap(),
         dnssec,
+        looping: address == "192.0.2.3:53",
     };
     let upstreams = [
         upstream("192.0.2.1:53", Some(false)),
@@ -299,7 +300,11 @@ fn ways_out() {
     let found: Vec<(Code, &str)> = findings.iter().map(|f| (f.code, f.name.as_str())).collect();
     assert_eq!(
         found,
-        [(Code::RouteFailed, "contoso.azurecr.io"), (Code::UpstreamWithoutDnssec, "192.0.2.1:53"),]
+        [
+            (Code::RouteFailed, "contoso.azurecr.io"),
+            (Code::UpstreamWithoutDnssec, "192.0.2.1:53"),
+            (Code::ForwardLoop, "192.0.2.3:53"),
+        ]
     );
     assert!(findings[0].text.contains("connection timed out"));
 }

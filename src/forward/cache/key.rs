@@ -70,6 +70,12 @@ impl<'a> KeyRef<'a> {
         Some(Self { partition, name, qtype, qclass, bits, hash })
     }
 
+    /// The hash that it keeps.
+    #[inline]
+    pub const fn kept_hash(&self) -> u64 {
+        self.hash
+    }
+
     /// An owned copy.
     pub fn to_key(&self) -> Key {
         let Self { partition, qtype, qclass, bits, hash, .. } = *self;

@@ -1,45 +1,53 @@
 //! What comes back: datagrams, errors of the network, ends of TCP exchanges.
 
 use std::io;
-use std::sync::Arc;
-use std::time::Instant;
 
-use mio::Token;
 use tokio::task;
 
 use crate::metrics::forward::{Failure, Mismatch, UpstreamCounters};
-use crate::wire::Rcode;
+use crate::socket::Fault;
+use crate::wire::message::Message;
+use crate::wire::{Name, Rcode};
 
-use super::{Engine, READS};
-use crate::forward::exchange::{Next, Outstanding};
+use super::Engine;
+use crate::forward::chain::Chain;
+use crate::forward::exchange::{Exchange, Next, Outstanding, OverStream};
+use crate::forward::kept::{Checked, Marks, Traits};
+use crate::forward::pace::{End, Permit, UpstreamState as _};
+use crate::forward::peers::PeerId;
+use crate::forward::read::{Facts, Followed, Scratch, read};
 use crate::forward::reply::{self, Asked, UpstreamReply};
+use crate::forward::sockets::{Expected, Sent};
 
 impl Engine {
-    pub(super) fn tcp_done(
-        &mut self,
-        id: u64,
-        task: task::Id,
-        started: Instant,
-        result: io::Result<UpstreamReply>,
-    ) {
-        let bounds = self.tables.bounds;
-        let Some(exchange) = self.exchanges.get_mut(&id) else { return };
+    pub(super) fn stream_done(&mut self, id: u64, task: task::Id, result: io::Result<UpstreamReply>) {
+        let (now, bounds) = (self.now.ms, self.tables.bounds);
+        let Some(exchange) = self.exchanges.get(id) else { return };
         // A result of an ask that is over belongs to nobody.
-        let Some(at) = exchange.ask.streams.iter().position(|sent| sent.task.id() == task) else { return };
-        let sent = exchange.ask.streams.swap_remove(at);
-        exchange.ask.upstream = Some(Arc::clone(&sent.upstream));
-        let counters = self.counters(&sent.upstream);
-        let Some(exchange) = self.exchanges.get_mut(&id) else { return };
-        let clock = exchange.clock(Instant::now());
+        let Some(at) = exchange.ask.streams.iter().position(|one| one.task.id() == task) else { return };
+        let OverStream { peer, permit, at_us, .. } = exchange.ask.streams.swap_remove(at);
+        exchange.ask.peer = Some(peer);
+        let clock = exchange.clock(now);
         let had_first = exchange.first.is_some();
+        let counters = self.peers.get(peer).map(|peer| &*peer.counters);
+        let end = match &result {
+            // How long a connection takes says nothing of datagrams.
+            Ok(_) => End::Abandoned,
+            Err(_) => End::Unreachable,
+        };
+        self.state.ended(peer, permit, end, now);
         let next = match result {
             Ok(reply) => {
-                counters.answered(started.elapsed());
-                count_rcode(&counters, reply.rcode);
+                if let Some(counters) = counters {
+                    counters.answered_us(self.now.us.saturating_sub(at_us));
+                    count_rcode(counters, reply.rcode);
+                }
                 exchange.received(reply, self.shared.local.as_ref(), &bounds, clock)
             }
             Err(error) => {
-                counters.failed(failure_of(&error));
+                if let Some(counters) = counters {
+                    counters.failed(failure_of(&error));
+                }
                 exchange.ask.network_error = true;
                 exchange.tcp_failed(self.shared.local.as_ref(), &bounds, clock)
             }
@@ -50,84 +58,194 @@ impl Engine {
 
     fn count_fallback(&self, id: u64, had_first: bool, next: &Next) {
         if had_first && matches!(next, Next::Done(_)) {
-            let used = self.exchanges.get(&id).is_some_and(|exchange| exchange.first.is_some());
+            let used = self.exchanges.peek(id).is_some_and(|exchange| exchange.first.is_some());
             self.shared.metrics.fallback(used);
         }
     }
 
-    /// Reads what came in on one socket.
-    pub(super) fn read(&mut self, token: Token) {
-        for _ in 0..READS {
-            let mut datagram = std::mem::take(&mut self.datagram);
-            let received = self.sockets.receive(token, &mut datagram);
-            let result = match received {
-                Ok(len) => {
-                    self.datagram_in(token, datagram.get(..len).unwrap_or_default());
-                    Ok(())
+    /// Reads what came in on one socket. What does not fit into the batch is
+    /// told again by the next wait.
+    pub(super) fn receive(&mut self, port: u64) {
+        let Some(mut batch) = self.batch.take() else { return };
+        let mut scratch = std::mem::take(&mut self.scratch);
+        match self.sockets.receive(port, &mut batch) {
+            Some(Ok(count)) => {
+                for index in 0..count {
+                    let Some(message) = batch.message(index) else { continue };
+                    if message.truncated {
+                        self.shared.metrics.mismatch(Mismatch::Oversized);
+                    } else if let Some(bytes) = message.buffer.get_mut(..message.len) {
+                        self.datagram(port, bytes, &mut scratch);
+                    }
                 }
-                Err(error) => Err(error),
-            };
-            self.datagram = datagram;
-            match result {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => self.socket_error(token, &error),
             }
+            Some(Err(fault)) => self.socket_error(port, fault),
+            None => {}
         }
-        self.unread.push(token);
+        self.scratch = scratch;
+        self.batch = Some(batch);
     }
 
-    fn datagram_in(&mut self, token: Token, bytes: &[u8]) {
-        let found = reply::id_of(bytes).and_then(|id| {
-            self.sockets.waiting(token, id).map(|exchange| (id, exchange)).ok_or(Mismatch::Id)
-        });
-        let (message_id, id) = match found {
-            Ok(found) => found,
+    /// Counts what is no response to anything, and hands on what is.
+    fn datagram(&mut self, port: u64, bytes: &mut [u8], scratch: &mut Scratch) {
+        let message_id = match reply::id_of(bytes) {
+            Ok(id) => id,
             Err(mismatch) => return self.shared.metrics.mismatch(mismatch),
         };
-        let Some(exchange) = self.exchanges.get_mut(&id) else { return };
-        let asked = Asked {
-            name: &exchange.ask.name,
-            qtype: exchange.question.qtype,
-            qclass: exchange.question.qclass,
+        let sent = Sent { port, id: message_id };
+        let id = match self.sockets.expected(port, message_id) {
+            Expected::By(exchange) => exchange,
+            Expected::Late => {
+                self.sockets.release(sent);
+                return self.shared.metrics.mismatch(Mismatch::Late);
+            }
+            Expected::Nothing => {
+                self.shared.metrics.mismatch(Mismatch::Id);
+                if self.sockets.stray(port, self.now.ms) {
+                    self.distrust(port);
+                }
+                return;
+            }
         };
-        let reply = match reply::accept(bytes, &asked) {
-            Ok(reply) => reply,
-            Err(mismatch) => return self.shared.metrics.mismatch(mismatch),
+        let Some(exchange) = self.exchanges.get(id) else { return };
+        let (qtype, qclass) = (exchange.question.qtype, exchange.question.qclass);
+        let read = read(bytes, exchange.name(), qtype, qclass, scratch);
+        let salvaged = match read {
+            Ok(_) => None,
+            Err(mismatch) => match salvage(exchange, bytes, mismatch) {
+                Ok(reply) => Some(reply),
+                Err(mismatch) => return self.shared.metrics.mismatch(mismatch),
+            },
         };
-        let matches = |o: &Outstanding| o.sent.token == token && o.sent.id == message_id;
-        let Some(at) = exchange.ask.outstanding.iter().position(matches) else { return };
-        let answered = exchange.ask.outstanding.swap_remove(at);
-        self.sockets.release(answered.sent);
-        exchange.ask.upstream = Some(Arc::clone(&answered.upstream));
-        let now = Instant::now();
+        let Some(one) = exchange.ask.outstanding.take(sent) else { return };
+        exchange.ask.peer = Some(one.peer);
+        let rcode = match (&read, &salvaged) {
+            (Ok(facts), _) => facts.rcode,
+            (Err(_), Some(reply)) => reply.rcode,
+            (Err(_), None) => Rcode::SERVFAIL,
+        };
+        self.answered(id, one, rcode);
+        match (read, salvaged) {
+            (Ok(facts), None) => self.response(id, &facts, bytes, scratch),
+            (_, Some(reply)) => self.received(id, reply),
+            (Err(_), None) => {}
+        }
+    }
+
+    /// Counts the end of a query with a response.
+    fn answered(&mut self, id: u64, one: Outstanding, rcode: Rcode) {
+        self.sockets.release(one.sent);
+        let rtt_us = self.now.us.saturating_sub(one.at_us);
+        let end = match failure_by(rcode) {
+            None => End::Answered { rtt_us },
+            Some(failure) => End::Failed { failure, rtt_us },
+        };
+        self.state.ended(one.peer, one.permit, end, self.now.ms);
+        let Some(peer) = self.peers.get_mut(one.peer) else { return };
+        peer.counters.answered_us(rtt_us);
+        count_rcode(&peer.counters, rcode);
+        if self.exchanges.peek(id).is_some_and(|exchange| exchange.suspect) {
+            peer.cleared();
+        }
+    }
+
+    /// A response that answers the question, still in the buffer it came in.
+    /// What leads nowhere of ours is kept and sent from there.
+    fn response(&mut self, id: u64, facts: &Facts, bytes: &[u8], scratch: &Scratch) {
+        let Some(exchange) = self.exchanges.peek(id) else { return };
+        let marks = Marks::default();
+        match self.life(exchange, facts, bytes, &marks) {
+            Some((life, traits)) => {
+                let clock = exchange.clock(self.now.ms);
+                let kept = facts.kept(bytes, (clock, life), traits, scratch, &marks);
+                self.finish_kept(id, &kept);
+            }
+            None => match reply::take(facts, bytes, scratch) {
+                Some(reply) => self.received(id, reply),
+                None => self.shared.metrics.mismatch(Mismatch::Malformed),
+            },
+        }
+    }
+
+    /// How long a response is kept that is the end of its exchange, with its
+    /// traits; `None` for one that must be looked at more closely.
+    fn life(&self, exchange: &Exchange, facts: &Facts, bytes: &[u8], marks: &Marks) -> Option<(u32, u8)> {
+        let denied = facts.rcode == Rcode::NXDOMAIN;
+        // With a fallback, a denial may be none of the public DNS.
+        let settled = facts.rcode == Rcode::NOERROR
+            || (denied && (exchange.question.fallback.is_none() || !facts.has_soa()));
+        if !settled || facts.truncated || facts.rewrite || !exchange.is_simple() {
+            return None;
+        }
+        let (bounds, name) = (&self.tables.bounds, exchange.question.name_wire());
+        if !facts.aliases {
+            let chain = Followed { targets: &[], answered: facts.answered };
+            return Some((facts.lifetime(bytes, name, chain, bounds), 0));
+        }
+        let message = Message::walked(bytes, facts.question_end)?;
+        let chain = Chain::walk(&message);
+        let split = self.shared.local.split(&chain.targets, &exchange.question);
+        if chain.looped || split.cut.is_some() || (!chain.answered && !denied && !facts.has_soa()) {
+            return None;
+        }
+        marks.set_checked(Checked { instance: split.instance, cut: None });
+        let followed = Followed { targets: &chain.targets, answered: chain.answered };
+        let traits = if chain.targets.is_empty() { 0 } else { Traits::HAS_TARGETS };
+        Some((facts.lifetime(bytes, name, followed, bounds), traits))
+    }
+
+    /// A response that decides how the exchange goes on.
+    fn received(&mut self, id: u64, reply: UpstreamReply) {
+        let (now, bounds) = (self.now.ms, self.tables.bounds);
+        let Some(exchange) = self.exchanges.get(id) else { return };
         let clock = exchange.clock(now);
-        let bounds = self.tables.bounds;
         let had_first = exchange.first.is_some();
-        let rcode = reply.rcode;
         let next = exchange.received(reply, self.shared.local.as_ref(), &bounds, clock);
-        let counters = self.counters(&answered.upstream);
-        counters.answered(now.saturating_duration_since(answered.at));
-        count_rcode(&counters, rcode);
         self.count_fallback(id, had_first, &next);
         self.step(id, next);
     }
 
+    /// Somebody guesses ids at this port: what waits there asks over TCP,
+    /// whose sequence numbers no guess of 16 bits hits.
+    #[cold]
+    fn distrust(&mut self, port: u64) {
+        for (sent, id) in self.sockets.waiting(port) {
+            let Some(exchange) = self.exchanges.get(id) else { continue };
+            let one = exchange.ask.outstanding.iter().find(|one| one.sent == sent).copied();
+            let Some(one) = one.filter(|_| !exchange.ask.tcp_done) else { continue };
+            exchange.ask.peer = Some(one.peer);
+            self.step(id, Next::Tcp);
+        }
+    }
+
     /// The kernel tells of an error, mostly ICMP: everything that waits on
     /// this socket goes on at once.
-    fn socket_error(&mut self, token: Token, error: &io::Error) {
-        for (message_id, id) in self.sockets.all_waiting(token) {
-            let Some(exchange) = self.exchanges.get_mut(&id) else { continue };
-            let matches = |o: &Outstanding| o.sent.token == token && o.sent.id == message_id;
-            let Some(at) = exchange.ask.outstanding.iter().position(matches) else { continue };
-            let lost = exchange.ask.outstanding.swap_remove(at);
+    pub(super) fn socket_error(&mut self, port: u64, fault: Fault) {
+        for (sent, id) in self.sockets.waiting(port) {
+            let Some(exchange) = self.exchanges.get(id) else { continue };
+            let Some(lost) = exchange.ask.outstanding.take(sent) else { continue };
             exchange.ask.network_error = true;
-            self.sockets.release(lost.sent);
-            self.counters(&lost.upstream).failed(failure_of(error));
+            self.sockets.release(sent);
+            self.lost(lost.peer, lost.permit, fault);
             self.step(id, Next::Again);
         }
     }
+
+    fn lost(&mut self, peer: PeerId, permit: Permit, fault: Fault) {
+        self.state.ended(peer, permit, End::Unreachable, self.now.ms);
+        let failure = if fault == Fault::Refused { Failure::Refused } else { Failure::Network };
+        if let Some(peer) = self.peers.get(peer) {
+            peer.counters.failed(failure);
+        }
+    }
+}
+
+/// What is left of a message that could not be read.
+#[cold]
+fn salvage(exchange: &Exchange, bytes: &[u8], mismatch: Mismatch) -> Result<UpstreamReply, Mismatch> {
+    let name = Name::from_wire(exchange.name()).map_err(|_| mismatch)?;
+    let asked = Asked { name: &name, qtype: exchange.question.qtype, qclass: exchange.question.qclass };
+    reply::salvage(bytes, &asked, mismatch)
 }
 
 fn failure_of(error: &io::Error) -> Failure {
@@ -138,11 +256,18 @@ fn failure_of(error: &io::Error) -> Failure {
     }
 }
 
-fn count_rcode(counters: &UpstreamCounters, rcode: Rcode) {
+/// The failure that a response code tells of. NXDOMAIN is none.
+const fn failure_by(rcode: Rcode) -> Option<Failure> {
     match rcode {
-        Rcode::SERVFAIL => counters.failed(Failure::Servfail),
-        Rcode::REFUSED => counters.failed(Failure::RcodeRefused),
-        Rcode::FORMERR | Rcode::NOTIMP | Rcode::BADVERS => counters.failed(Failure::Formerr),
-        _ => {}
+        Rcode::SERVFAIL => Some(Failure::Servfail),
+        Rcode::REFUSED => Some(Failure::RcodeRefused),
+        Rcode::FORMERR | Rcode::NOTIMP | Rcode::BADVERS => Some(Failure::Formerr),
+        _ => None,
+    }
+}
+
+fn count_rcode(counters: &UpstreamCounters, rcode: Rcode) {
+    if let Some(failure) = failure_by(rcode) {
+        counters.failed(failure);
     }
 }

@@ -1,11 +1,11 @@
-//! When connections must be looked at again.
+//! When places must be looked at again.
 //!
-//! A wheel of 64 buckets, each a list through the places of the connections
-//! and as wide as a tick. A connection is in one bucket; what it does moves its
-//! deadline and not the connection, which goes on to the bucket of its new
-//! deadline when the old one comes. A query so costs nothing here, a connection
-//! two steps of a list. Rejected: a heap, in which connections of one query
-//! would stay for the idle timeout after they have gone.
+//! A wheel of 64 buckets, each a list through the places and as wide as a tick.
+//! A place is in one bucket; a later deadline need not move it, since its owner
+//! puts it into the bucket of the new deadline when the old one comes. A query
+//! on a connection so costs nothing here, a connection or an exchange with an
+//! upstream two steps of a list. Rejected: a heap, in which connections of one
+//! query would stay for the idle timeout after they have gone.
 
 /// Buckets: as many as a word has bits.
 const BUCKETS: u64 = 64;
@@ -16,7 +16,7 @@ const NOWHERE: u8 = u8::MAX;
 
 /// Places by the time when they are due. Times are in milliseconds.
 #[derive(Debug)]
-pub(super) struct Wheel {
+pub struct Wheel {
     tick: u64,
     /// The last tick that has passed.
     at: u64,
@@ -35,14 +35,14 @@ struct Link {
 
 impl Wheel {
     /// With ticks of that length (at least 1), at the time `now`.
-    pub(super) fn new(tick: u64, now: u64) -> Self {
+    pub fn new(tick: u64, now: u64) -> Self {
         let tick = tick.max(1);
         Self { tick, at: now / tick, occupied: 0, heads: [NONE; BUCKETS as usize], links: Vec::new() }
     }
 
     /// Makes `place` due at `deadline` or up to a tick later; at the end of the
     /// wheel where that is too far away. It leaves the bucket in which it was.
-    pub(super) fn put(&mut self, place: u32, deadline: u64) {
+    pub fn put(&mut self, place: u32, deadline: u64) {
         self.take_out(place);
         let index = place as usize;
         if self.links.len() <= index {
@@ -62,7 +62,7 @@ impl Wheel {
     }
 
     /// Takes `place` out of its bucket.
-    pub(super) fn take_out(&mut self, place: u32) {
+    pub fn take_out(&mut self, place: u32) {
         let Some(link) = self.links.get_mut(place as usize).filter(|link| link.bucket != NOWHERE) else {
             return;
         };
@@ -82,7 +82,7 @@ impl Wheel {
     }
 
     /// When the next bucket is due that holds any.
-    pub(super) fn next(&self) -> Option<u64> {
+    pub fn next(&self) -> Option<u64> {
         if self.occupied == 0 {
             return None;
         }
@@ -92,7 +92,7 @@ impl Wheel {
     }
 
     /// Takes out all that is due by `now` and adds it to `due`.
-    pub(super) fn turn(&mut self, now: u64, due: &mut Vec<u32>) {
+    pub fn turn(&mut self, now: u64, due: &mut Vec<u32>) {
         let until = now / self.tick;
         // Once around is all there is.
         for tick in (self.at + 1..=until).take(BUCKETS as usize) {
