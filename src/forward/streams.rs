@@ -11,9 +11,9 @@
 //! holds up another. Connections are kept open, carry many questions at once,
 //! and are closed by us when idle.
 //!
-//! The messages are ours to the byte; hickory-net was tried for this and left:
-//! its multiplexer takes and gives parsed messages, fails all questions of a
-//! connection that ends, has no pool, and compares neither question nor class.
+//! The messages are ours to the byte, which is why this is not hickory-net's: by
+//! its source, which was read and not tried, its multiplexer takes and gives
+//! requests and responses of its own.
 
 mod dial;
 mod error;
