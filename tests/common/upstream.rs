@@ -173,6 +173,12 @@ impl Upstream {
         self.state.seen.lock().unwrap().clone()
     }
 
+    /// How many queries for `name`, lower case, there were so far. What the
+    /// daemon asks of itself, to know its upstreams, is not among them.
+    pub fn times_asked(&self, name: &str) -> usize {
+        self.state.seen.lock().unwrap().iter().filter(|asked| asked.qname == name).count()
+    }
+
     /// Waits until `condition` holds for the queries so far.
     pub fn wait(&self, condition: impl Fn(&[Asked]) -> bool) -> Vec<Asked> {
         let seen = self.state.seen.lock().unwrap();
