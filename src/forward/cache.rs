@@ -40,6 +40,7 @@ const SHARD_BYTES: u64 = 256 << 10;
 struct Padded(RwLock<shard::Shard>);
 
 impl Padded {
+    #[inline]
     fn read(&self) -> RwLockReadGuard<'_, shard::Shard> {
         self.0.read().unwrap_or_else(PoisonError::into_inner)
     }

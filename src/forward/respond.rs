@@ -1,7 +1,7 @@
 //! Writing a kept message as the response to one client's query.
 
 use crate::wire::edns::{Edns, OPT_LEN};
-use crate::wire::header::{self, Counts};
+use crate::wire::header::{self, Counts, HEADER_LEN};
 use crate::wire::message::{Message, Section};
 use crate::wire::{Ede, Flags, Rcode, Rtype, read_u32};
 
@@ -28,9 +28,46 @@ pub struct Recipient {
 /// Turns `buf`, which opens with the client's header and question, into the
 /// response that `kept` is at `now`. The id and the question's spelling stay.
 /// Returns the length and the response code.
-#[inline]
+#[expect(clippy::inline_always, reason = "its arguments are made for it: by a call they go through memory")]
+#[inline(always)]
 pub fn write(kept: &Kept<'_>, to: &Recipient, now: u64, buf: &mut [u8]) -> (usize, Rcode) {
-    fill(kept, to, kept.ede, buf, |end, buf| age_ttls(kept.ttls, kept.age(now), end, buf))
+    let opt_len = if to.edns.is_some() { OPT_LEN } else { 0 };
+    let (end, limit) = (kept.bytes.len(), to.limit.min(buf.len()));
+    let (start, rcode) = (usize::from(kept.head.question_end), kept.head.rcode);
+    match kept.bytes.first_chunk::<HEADER_LEN>() {
+        // The usual response: it is as long as it was, and its code fits the header.
+        Some([_, _, flags @ .., q0, q1, a0, a1, n0, n1, x0, x1])
+            if end + opt_len <= limit && rcode.0 < 16 =>
+        {
+            let counts = u64::from_be_bytes([*q0, *q1, *a0, *a1, *n0, *n1, *x0, *x1]);
+            if let (Some(place), Some(body)) = (buf.get_mut(start..end), kept.bytes.get(start..)) {
+                place.copy_from_slice(body);
+            }
+            age_ttls(kept.ttls, kept.age(now), end, buf);
+            let passed = Flags::TC | if to.authentic { Flags::AD } else { 0 };
+            let flags = Flags(own_flags(to) | u16::from_be_bytes(*flags) & passed | rcode.0);
+            let Some(edns) = &to.edns else {
+                header::set_flags_and_counts(buf, flags, counts);
+                return (end, rcode);
+            };
+            header::set_flags_and_counts(buf, flags, counts.wrapping_add(1));
+            (push_opt(buf, end, limit, edns, to.udp_size, rcode, kept.ede), rcode)
+        }
+        _ => write_unusual(*kept, *to, now, buf),
+    }
+}
+
+/// [`write`] of what does not fit, or has a code that does not.
+#[cold]
+fn write_unusual(kept: Kept<'_>, to: Recipient, now: u64, buf: &mut [u8]) -> (usize, Rcode) {
+    fill(&kept, &to, kept.ede, buf, |end, buf| age_ttls(kept.ttls, kept.age(now), end, buf))
+}
+
+/// The flags of a response that are ours and the query's.
+#[inline]
+fn own_flags(to: &Recipient) -> u16 {
+    let echoed = to.flags.0 & (Flags::RD | Flags::CD);
+    Flags::QR | Flags::RA | echoed | if to.authoritative { Flags::AA } else { 0 }
 }
 
 /// The same of a response that has expired and stands in (RFC 8767): every TTL
@@ -51,7 +88,6 @@ pub fn stale_options(kept: &Kept<'_>) -> Vec<u8> {
     options
 }
 
-#[inline]
 fn fill(
     kept: &Kept<'_>,
     to: &Recipient,
@@ -81,8 +117,7 @@ fn fill(
         Rcode(16..) if to.edns.is_none() => Rcode::SERVFAIL,
         rcode => rcode,
     };
-    let mut flags = Flags::QR | Flags::RA | (to.flags.0 & (Flags::RD | Flags::CD)) | (rcode.0 & Flags::RCODE);
-    flags |= if to.authoritative { Flags::AA } else { 0 };
+    let mut flags = own_flags(to) | (rcode.0 & Flags::RCODE);
     flags |= if to.authentic { kept.flags().0 & Flags::AD } else { 0 };
     flags |= if truncated { Flags::TC } else { 0 };
     if let Some(edns) = &to.edns {
@@ -172,7 +207,9 @@ fn push_opt(
     if let Some(place) = buf.get_mut(at..middle) {
         place.copy_from_slice(&opt);
     }
-    if let Some(place) = buf.get_mut(middle..end) {
+    if !ede.is_empty()
+        && let Some(place) = buf.get_mut(middle..end)
+    {
         place.copy_from_slice(ede);
     }
     end

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::config;
+use crate::wire::FoldedName;
 
 use super::entry::TtlBounds;
 use super::rules::{Group, Rule, Rules};
@@ -169,7 +170,21 @@ pub struct Swap {
     /// Unique among all values of all instances, so that a thread's copy is
     /// never taken for another instance's.
     version: AtomicU64,
+    /// The partition of all names, if there is but one.
+    only: AtomicU64,
     current: Mutex<Arc<Tables>>,
+}
+
+/// No partition: those are of 32 bits.
+const SEVERAL: u64 = u64::MAX;
+
+/// [`Swap::only`] of `tables`.
+fn only(tables: &Tables) -> u64 {
+    let mut rules = tables.rules.iter();
+    match (rules.next(), rules.next()) {
+        (Some(rule), None) => u64::from(rule.partition),
+        _ => SEVERAL,
+    }
 }
 
 static VERSIONS: AtomicU64 = AtomicU64::new(1);
@@ -182,12 +197,14 @@ impl Swap {
     /// Starts with `tables`.
     pub fn new(tables: Tables) -> Self {
         let version = AtomicU64::new(VERSIONS.fetch_add(1, Ordering::Relaxed));
-        Self { version, current: Mutex::new(Arc::new(tables)) }
+        let only = AtomicU64::new(only(&tables));
+        Self { version, only, current: Mutex::new(Arc::new(tables)) }
     }
 
     /// Replaces the tables for all readers.
     pub fn replace(&self, tables: Tables) {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        self.only.store(only(&tables), Ordering::Relaxed);
         *current = Arc::new(tables);
         self.version.store(VERSIONS.fetch_add(1, Ordering::Relaxed), Ordering::Release);
     }
@@ -195,6 +212,22 @@ impl Swap {
     /// The current tables.
     pub fn load(&self) -> Arc<Tables> {
         Arc::clone(&self.current.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The partition of the rule for `qname`; `None` if there are no rules at all.
+    #[inline]
+    pub fn partition(&self, qname: &FoldedName) -> Option<u32> {
+        // Most configurations forward all names to the same upstreams: then
+        // nothing of a thread's own is looked at.
+        match u32::try_from(self.only.load(Ordering::Relaxed)) {
+            Ok(only) => Some(only),
+            Err(_) => self.partition_by_rules(qname),
+        }
+    }
+
+    #[inline(never)]
+    fn partition_by_rules(&self, qname: &FoldedName) -> Option<u32> {
+        self.with(|tables| tables.rules.find(qname).map(|rule| rule.partition))
     }
 
     /// Changes with every replacement.

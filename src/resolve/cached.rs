@@ -44,10 +44,11 @@ pub(super) enum Meeting {
     Outdated,
 }
 
-/// What was found under a key.
+/// What was found under a key; of the first two the response is written.
+#[derive(Clone, Copy)]
 enum Found {
-    Fresh { len: usize, rcode: Rcode, due: bool },
-    Stale { len: usize, rcode: Rcode },
+    Fresh,
+    Stale,
     Leads,
     Outdated,
     Expired,
@@ -66,40 +67,45 @@ impl Shared {
         buf: &mut [u8],
     ) -> InPlace {
         let Some(key) = self.key(query, own) else { return InPlace::Absent };
+        // Outside of what is found, which goes through memory as soon as it is
+        // more than a byte.
+        let (mut written, mut due) = ((0, Rcode::NOERROR), false);
         let found = self.forwarder.cache().read(&key, |kept| {
             if !kept.is_fresh(now) {
-                return self.stale_in_place(kept, query, context, snapshot, now, buf);
+                let (found, stale) = self.stale_in_place(*kept, query, context, snapshot, now, buf);
+                written = stale;
+                return found;
             }
             match compare(kept, query.qtype, query.qclass, snapshot) {
                 Meeting::None => {
-                    let (len, rcode) = respond::write(kept, &recipient(query, context), now, buf);
-                    Found::Fresh { len, rcode, due: kept.is_due(now) && self.renewals.take_up(kept) }
+                    written = respond::write(kept, &recipient(query, context), now, buf);
+                    due = kept.is_due(now) && self.renewals.take_up(kept);
+                    Found::Fresh
                 }
                 Meeting::At(_) => Found::Leads,
                 Meeting::Outdated => Found::Outdated,
             }
         });
-        match found {
-            Some(Found::Fresh { len, rcode, due }) => {
-                self.forwarder.metrics().lookup(CacheLookup::Hit);
-                InPlace::Written { len, rcode, due }
-            }
-            found => self.unusual(&key, found.as_ref()),
+        let (len, rcode) = written;
+        if let Some(Found::Fresh) = found {
+            self.forwarder.metrics().lookup(CacheLookup::Hit);
+            return InPlace::Written { len, rcode, due };
         }
+        self.unusual(key, found, written)
     }
 
     /// Everything but a fresh response.
     #[cold]
-    fn unusual(&self, key: &KeyRef<'_>, found: Option<&Found>) -> InPlace {
+    fn unusual(&self, key: KeyRef<'_>, found: Option<Found>, (len, rcode): (usize, Rcode)) -> InPlace {
         match found {
             // Counted by the look-up that follows.
             Some(Found::Leads) => InPlace::Leads,
-            Some(&(Found::Stale { len, rcode } | Found::Fresh { len, rcode, .. })) => {
+            Some(Found::Stale | Found::Fresh) => {
                 self.forwarder.metrics().lookup(CacheLookup::Stale);
                 InPlace::Written { len, rcode, due: false }
             }
             Some(Found::Outdated) => {
-                self.forget(key);
+                self.forget(&key);
                 InPlace::Absent
             }
             Some(Found::Expired) => {
@@ -118,25 +124,25 @@ impl Shared {
     #[cold]
     fn stale_in_place(
         &self,
-        kept: &Kept<'_>,
+        kept: Kept<'_>,
         query: &Query,
         context: Context,
         snapshot: &Snapshot,
         now: u64,
         buf: &mut [u8],
-    ) -> Found {
+    ) -> (Found, (usize, Rcode)) {
         let cache = self.forwarder.cache();
+        let nothing = (0, Rcode::NOERROR);
         if !kept.stands_in_at_once(now, cache.max_stale()) {
-            return Found::Expired;
+            return (Found::Expired, nothing);
         }
-        match compare(kept, query.qtype, query.qclass, snapshot) {
+        match compare(&kept, query.qtype, query.qclass, snapshot) {
             Meeting::None => {
                 let to = recipient(query, context);
-                let (len, rcode) = respond::write_stale(kept, &to, cache.stale_ttl(), buf);
-                Found::Stale { len, rcode }
+                (Found::Stale, respond::write_stale(&kept, &to, cache.stale_ttl(), buf))
             }
-            Meeting::At(_) => Found::Leads,
-            Meeting::Outdated => Found::Outdated,
+            Meeting::At(_) => (Found::Leads, nothing),
+            Meeting::Outdated => (Found::Outdated, nothing),
         }
     }
 
@@ -185,7 +191,7 @@ impl Shared {
 
     #[inline]
     pub(super) fn key<'q>(&self, query: &'q Query, own: bool) -> Option<KeyRef<'q>> {
-        let partition = self.forwarder.tables().with(|t| t.rules.find(&query.qname).map(|r| r.partition))?;
+        let partition = self.forwarder.tables().partition(&query.qname)?;
         Some(KeyRef::new(partition, &query.qname, query.qtype, query.qclass, key_bits(query, own)))
     }
 
@@ -204,6 +210,13 @@ pub(super) fn compare(kept: &Kept<'_>, qtype: Rtype, qclass: Class, snapshot: &S
     if !kept.head.traits.has(Traits::HAS_TARGETS) {
         return Meeting::None;
     }
+    compare_chain(*kept, qtype, qclass, snapshot)
+}
+
+/// [`compare`] of a response with a chain. What is kept comes as a copy, here
+/// and where else a rare case is told apart: a reference would have the usual
+/// case put it into memory.
+fn compare_chain(kept: Kept<'_>, qtype: Rtype, qclass: Class, snapshot: &Snapshot) -> Meeting {
     let mut checked = kept.marks.checked();
     if checked.instance != snapshot.instance() {
         let split = splice::split(&kept.targets(), qtype, qclass, snapshot);

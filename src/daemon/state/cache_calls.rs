@@ -45,7 +45,7 @@ impl State {
                 listing.left_out += 1;
                 return;
             }
-            let rule = rules.get(&key.partition).cloned().unwrap_or_default();
+            let rule = rules.get(&key.partition()).cloned().unwrap_or_default();
             let mut row = row(key, kept, rule, now, max_stale);
             if whole {
                 row.response = response(kept, now);
@@ -134,12 +134,12 @@ fn row(key: &KeyRef<'_>, kept: &Kept<'_>, rule: String, now: u64, max_stale: u64
         "expired"
     };
     let names = [(bits::DNSSEC_OK, "do"), (bits::CHECKING_DISABLED, "cd"), (bits::OWN, "own")];
-    let set = names.iter().filter(|(bit, _)| key.bits & bit != 0);
+    let set = names.iter().filter(|(bit, _)| key.bits() & bit != 0);
     let left = kept.head.expires.cast_signed().saturating_sub(now.cast_signed());
     CacheRow {
         name: Name::from_wire(key.name).map(|name| name.to_string()).unwrap_or_default(),
-        rtype: key.qtype.to_string(),
-        class: key.qclass.to_string(),
+        rtype: key.qtype().to_string(),
+        class: key.qclass().to_string(),
         bits: set.map(|(_, name)| (*name).to_owned()).collect(),
         rule,
         rcode: kept.head.rcode.to_string(),

@@ -19,18 +19,30 @@ pub mod bits {
 /// What is asked, and of whom: two questions with equal keys get equal answers.
 #[derive(Clone, Copy, Debug)]
 pub struct KeyRef<'a> {
-    /// Identifies the forward rule together with its upstreams and the fallback.
-    pub partition: u32,
     /// QNAME, folded, wire form.
     pub name: &'a [u8],
-    /// QTYPE.
-    pub qtype: Rtype,
-    /// QCLASS.
-    pub qclass: Class,
-    /// See [`bits`].
-    pub bits: u8,
+    /// Everything but the name in one word, which is compared at once.
+    pub(super) fields: Fields,
     /// Keyed by the process's secret, so that clients cannot choose names that collide.
     pub(super) hash: u64,
+}
+
+/// Partition (24 bits), [`bits`], QTYPE and QCLASS, from the highest bits down.
+/// A partition beyond 24 bits is one of so many rules that a process has had
+/// since it started; the first would be taken for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Fields(pub(super) u64);
+
+impl Fields {
+    #[inline]
+    fn new(partition: u32, qtype: Rtype, qclass: Class, bits: u8) -> Self {
+        Self(
+            u64::from(partition) << 40
+                | u64::from(bits) << 32
+                | u64::from(qtype.0) << 16
+                | u64::from(qclass.0),
+        )
+    }
 }
 
 /// One hash of a name's and of the other fields, of which both are secret.
@@ -43,31 +55,25 @@ fn mixed(hash: u64, fields: u64) -> u64 {
 /// An owned [`KeyRef`].
 #[derive(Clone, Debug)]
 pub struct Key {
-    partition: u32,
     name: Box<[u8]>,
-    qtype: Rtype,
-    qclass: Class,
-    bits: u8,
+    fields: Fields,
     hash: u64,
 }
 
 impl<'a> KeyRef<'a> {
-    /// The key of a question.
+    /// The key of a question. `partition` identifies the forward rule together
+    /// with its upstreams and the fallback; for `bits` see [`bits`].
     #[inline]
     pub fn new(partition: u32, name: &'a FoldedName, qtype: Rtype, qclass: Class, bits: u8) -> Self {
-        let fields = u64::from(partition) << 40
-            | u64::from(bits) << 32
-            | u64::from(qtype.0) << 16
-            | u64::from(qclass.0);
-        let hash = mixed(name.hash(), fields);
-        Self { partition, name: name.as_wire(), qtype, qclass, bits, hash }
+        let fields = Fields::new(partition, qtype, qclass, bits);
+        Self { name: name.as_wire(), fields, hash: mixed(name.hash(), fields.0) }
     }
 
     /// The key of a question that was kept elsewhere; `None` if `name` is no name.
     pub fn rebuild(partition: u32, name: &'a [u8], qtype: Rtype, qclass: Class, bits: u8) -> Option<Self> {
         let folded = FoldedName::parse(name)?.0;
-        let hash = KeyRef::new(partition, &folded, qtype, qclass, bits).hash;
-        Some(Self { partition, name, qtype, qclass, bits, hash })
+        let KeyRef { fields, hash, .. } = KeyRef::new(partition, &folded, qtype, qclass, bits);
+        Some(Self { name, fields, hash })
     }
 
     /// The hash that it keeps.
@@ -76,18 +82,36 @@ impl<'a> KeyRef<'a> {
         self.hash
     }
 
+    /// Identifies the forward rule together with its upstreams and the fallback.
+    pub const fn partition(&self) -> u32 {
+        (self.fields.0 >> 40) as u32
+    }
+
+    /// QTYPE.
+    pub const fn qtype(&self) -> Rtype {
+        Rtype((self.fields.0 >> 16) as u16)
+    }
+
+    /// QCLASS.
+    pub const fn qclass(&self) -> Class {
+        Class(self.fields.0 as u16)
+    }
+
+    /// See [`bits`].
+    pub const fn bits(&self) -> u8 {
+        (self.fields.0 >> 32) as u8
+    }
+
     /// An owned copy.
     pub fn to_key(&self) -> Key {
-        let Self { partition, qtype, qclass, bits, hash, .. } = *self;
-        Key { partition, name: self.name.into(), qtype, qclass, bits, hash }
+        Key { name: self.name.into(), fields: self.fields, hash: self.hash }
     }
 }
 
 impl Key {
     /// A borrowed view.
     pub fn as_ref(&self) -> KeyRef<'_> {
-        let Self { partition, qtype, qclass, bits, hash, .. } = *self;
-        KeyRef { partition, name: &self.name, qtype, qclass, bits, hash }
+        KeyRef { name: &self.name, fields: self.fields, hash: self.hash }
     }
 
     /// QNAME.
@@ -99,12 +123,7 @@ impl Key {
 impl PartialEq for KeyRef<'_> {
     #[inline]
     fn eq(&self, other: &Self) -> bool {
-        self.hash == other.hash
-            && self.partition == other.partition
-            && self.qtype == other.qtype
-            && self.qclass == other.qclass
-            && self.bits == other.bits
-            && self.name == other.name
+        self.hash == other.hash && self.fields == other.fields && self.name == other.name
     }
 }
 

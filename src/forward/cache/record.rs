@@ -1,10 +1,10 @@
 //! One kept response in the bytes of a segment.
 //!
 //! ```text
-//! 0      8       16       24         28           30            32     34
-//! hash   stored  expires  partition  message len  question end  qtype  qclass
-//! 36     38     40       42    43        44      45      46
-//! rcode  TTLs   EDE len  bits  name len  traits  -       lead, up to 48
+//! 0      8       16       24             32           34            36     38
+//! hash   stored  expires  key's fields   message len  question end  rcode  TTLs
+//! 40       42        43      44    46
+//! EDE len  name len  traits  lead  -, up to 48
 //! name ▸ places of the TTLs, two bytes each ▸ EDE options ▸ message
 //! ```
 //!
@@ -12,9 +12,9 @@
 //! as long: what readers note about it stands in its slot of the index.
 
 use crate::forward::kept::{Head, Kept, Marks, Traits};
-use crate::wire::{Class, Rcode, Rtype};
+use crate::wire::Rcode;
 
-use super::key::KeyRef;
+use super::key::{Fields, KeyRef};
 
 /// Bytes of the fixed part.
 pub(super) const FIXED: usize = 48;
@@ -39,16 +39,15 @@ pub(super) fn push(out: &mut Vec<u8>, key: &KeyRef<'_>, kept: &Kept<'_>) {
     let pairs = |fields: [u16; 4]| {
         fields.iter().rev().fold(0, |word: u64, field| word << 16 | u64::from(*field)).to_le_bytes()
     };
-    let [hash, stored, expires, first, second, third] = words else { return };
+    let [hash, stored, expires, fields, first, second] = words else { return };
     *hash = key.hash.to_le_bytes();
     *stored = head.stored.to_le_bytes();
     *expires = head.expires.to_le_bytes();
-    let (message_len, end) = (kept.bytes.len() as u16, head.question_end);
-    *first = pairs([key.partition as u16, (key.partition >> 16) as u16, message_len, end]);
+    *fields = key.fields.0.to_le_bytes();
     let ttls = (kept.ttls.len() / 2) as u16;
-    *second = pairs([key.qtype.0, key.qclass.0, head.rcode.0, ttls]);
-    let bits_and_name = u16::from(key.bits) | (key.name.len() as u16) << 8;
-    *third = pairs([kept.ede.len() as u16, bits_and_name, u16::from(head.traits.0), head.lead]);
+    *first = pairs([kept.bytes.len() as u16, head.question_end, head.rcode.0, ttls]);
+    let name_and_traits = key.name.len() as u16 | u16::from(head.traits.0) << 8;
+    *second = pairs([kept.ede.len() as u16, name_and_traits, head.lead, 0]);
     out.extend_from_slice(&fixed);
     out.extend_from_slice(key.name);
     out.extend_from_slice(kept.ttls);
@@ -90,12 +89,12 @@ impl<'a> Record<'a> {
     /// Bytes of the whole record.
     #[inline]
     pub(super) fn len(&self) -> usize {
-        FIXED + self.body_at() + usize::from(self.u16_at::<28>())
+        FIXED + self.body_at() + usize::from(self.u16_at::<32>())
     }
 
     #[inline]
     fn name_len(&self) -> usize {
-        usize::from(self.fixed[43])
+        usize::from(self.fixed[42])
     }
 
     /// Where the message begins, behind the fixed part.
@@ -108,11 +107,8 @@ impl<'a> Record<'a> {
     #[inline]
     pub(super) fn key(&self) -> KeyRef<'a> {
         KeyRef {
-            partition: u32::from(self.u16_at::<24>()) | u32::from(self.u16_at::<26>()) << 16,
             name: self.rest.get(..self.name_len()).unwrap_or_default(),
-            qtype: Rtype(self.u16_at::<32>()),
-            qclass: Class(self.u16_at::<34>()),
-            bits: self.fixed[42],
+            fields: Fields(self.u64_at::<24>()),
             hash: self.hash(),
         }
     }
@@ -123,14 +119,14 @@ impl<'a> Record<'a> {
         let rest = self.rest.get(self.name_len()..)?;
         let (ttls, rest) = rest.split_at_checked(2 * usize::from(self.u16_at::<38>()))?;
         let (ede, rest) = rest.split_at_checked(usize::from(self.u16_at::<40>()))?;
-        let bytes = rest.get(..usize::from(self.u16_at::<28>()))?;
+        let bytes = rest.get(..usize::from(self.u16_at::<32>()))?;
         let head = Head {
-            question_end: self.u16_at::<30>(),
+            question_end: self.u16_at::<34>(),
             rcode: Rcode(self.u16_at::<36>()),
             stored: self.u64_at::<8>(),
             expires: self.u64_at::<16>(),
-            lead: self.u16_at::<46>(),
-            traits: Traits(self.fixed[44]),
+            lead: self.u16_at::<44>(),
+            traits: Traits(self.fixed[43]),
         };
         Some(Kept { head, bytes, ttls, ede, marks })
     }

@@ -142,7 +142,7 @@ fn write_file(file: &File, cache: &ResponseCache, rules: &Rules, clocks: Clocks)
     cache.for_each(|key, kept| {
         if result.is_ok()
             && kept.is_usable(clocks.now, max_stale)
-            && let Some(rule) = places.get(&key.partition)
+            && let Some(rule) = places.get(&key.partition())
         {
             result = write_record(&mut out, *rule, key, kept, clocks.now);
             count += 1;
@@ -167,9 +167,9 @@ fn write_record(
     let saved = Saved {
         rule,
         name: key.name,
-        qtype: key.qtype.0,
-        qclass: key.qclass.0,
-        bits: key.bits,
+        qtype: key.qtype().0,
+        qclass: key.qclass().0,
+        bits: key.bits(),
         rcode: kept.head.rcode.0,
         traits: kept.head.traits.0,
         asked: kept.marks.asked(),

@@ -102,8 +102,8 @@ impl Engine {
         let own = question.key.as_ref();
         let mut sure = false;
         for bits in 0..8 {
-            let (name, qtype, qclass) = (own.name, own.qtype, own.qclass);
-            let Some(key) = KeyRef::rebuild(own.partition, name, qtype, qclass, bits) else { continue };
+            let (name, qtype, qclass) = (own.name, own.qtype(), own.qclass());
+            let Some(key) = KeyRef::rebuild(own.partition(), name, qtype, qclass, bits) else { continue };
             let exchanges = &self.exchanges;
             let is_same = |id: &u64| exchanges.peek(*id).is_some_and(|e| e.question.key.as_ref() == key);
             let Some(id) = self.by_key.find(key.kept_hash(), is_same).copied() else { continue };
