@@ -44,13 +44,16 @@ use crate::answer::{Context, Hit, Lookup, Outcome, Transport, answer};
 use crate::config::Denied;
 use crate::metrics::queries::{Dropped, Local, Shared};
 use crate::resolve::{Origin, Reply, Resolved, Resolver};
-use crate::snapshot::Snapshot;
 use crate::snapshot::publish::{Publisher, Reader};
-use crate::socket::{Batch, Message, Sender, Source, UdpSocket};
+use crate::snapshot::{COLD, Snapshot};
+use crate::socket::{BATCH_LEN, Batch, Message, Sender, Source, UdpSocket};
 use crate::wire::{Query, Rcode, Reject, Response};
 
 /// Every how many batches one message is timed; a power of two.
 const SAMPLE_EVERY: usize = 16;
+
+/// Messages of a batch below which nothing is gained by reading ahead.
+const FEW: usize = 4;
 
 /// Turns queries into responses for one worker. On cache lines of its own: it
 /// is written for every message.
@@ -62,6 +65,10 @@ pub struct Handler {
     batches: usize,
     /// Read into again for each message: a fresh one would be moved about.
     query: Query,
+    /// The same of a whole batch, where the table is so large that it is read ahead.
+    ahead: Box<[Query]>,
+    /// How many names such a table has at least.
+    ahead_beyond: usize,
     fixed: Fixed,
 }
 
@@ -87,7 +94,14 @@ impl Handler {
     ) -> Self {
         let fixed = Fixed { resolver, local, shared, pending };
         let (snapshot, policy) = (publisher.reader(), policies.reader());
-        Self { snapshot, policy, batches: 0, query: Query::EMPTY, fixed }
+        let ahead = (0..BATCH_LEN).map(|_| Query::EMPTY).collect();
+        Self { snapshot, policy, batches: 0, query: Query::EMPTY, ahead, ahead_beyond: COLD, fixed }
+    }
+
+    /// Reads tables of more than so many names ahead of a batch, other than
+    /// [`COLD`]. For tests and benches.
+    pub const fn read_ahead_beyond(&mut self, names: usize) {
+        self.ahead_beyond = names;
     }
 
     /// Answers the messages of `batch`, received from `socket`, and queues
@@ -96,11 +110,13 @@ impl Handler {
     #[inline]
     pub fn batch(&mut self, now: u64, socket: &Arc<UdpSocket>, batch: &mut Batch) {
         let len = batch.len();
-        let Self { snapshot, policy, batches, query, fixed } = self;
+        let Self { snapshot, policy, batches, query, ahead, ahead_beyond, fixed } = self;
         fixed.local.queries(Transport::Udp, len);
         let turn = Turn { now, socket, policy: policy.load(), snapshot: snapshot.load() };
         let sampled = sampled(*batches, len);
         *batches = batches.wrapping_add(1);
+        let is_ahead = turn.snapshot.names() > *ahead_beyond && len >= FEW;
+        let read = if is_ahead { read_ahead(turn.snapshot, ahead, batch) } else { 0 };
         let mut known = Known::NOTHING;
         // Counted in a register, and once per batch where the scrape reads it.
         let mut hits = 0;
@@ -110,7 +126,11 @@ impl Handler {
                 continue;
             };
             let started = if index == sampled { Some(Instant::now()) } else { None };
-            let done = fixed.message(&turn, query, &mut known, message);
+            let (query, is_read) = match ahead.get_mut(index) {
+                Some(query) if read >> index & 1 != 0 => (query, true),
+                _ => (&mut *query, false),
+            };
+            let done = fixed.message(&turn, query, is_read, &mut known, message);
             match done.code {
                 Code::Hit => hits += 1,
                 Code::Other => {}
@@ -146,6 +166,26 @@ impl Handler {
     pub const fn counters(&self) -> &Local {
         &self.fixed.local
     }
+}
+
+/// Reads all messages, and has the memory read that their answers take, so that
+/// a large table is not waited for once per message. Bit n of the result: the
+/// n-th of `ahead` is the n-th message, which is a query.
+#[inline(never)]
+fn read_ahead(snapshot: &Snapshot, ahead: &mut [Query], batch: &mut Batch) -> u64 {
+    let (mut read, mut hashes, mut count) = (0, [0; BATCH_LEN], 0);
+    for (index, query) in ahead.iter_mut().enumerate().take(batch.len()) {
+        let Some(message) = batch.message(index).filter(|message| !message.truncated) else { continue };
+        if query.read(message.buffer.get(..message.len).unwrap_or_default()).is_ok()
+            && let Some(hash) = hashes.get_mut(count)
+        {
+            *hash = query.qname.hash();
+            count += 1;
+            read |= 1 << index;
+        }
+    }
+    snapshot.touch(hashes.get(..count).unwrap_or_default());
+    read
 }
 
 /// The message of this batch to time, if there is one: the place rotates, since
@@ -195,7 +235,14 @@ impl Fixed {
     /// Answers one message. All that is not a hit is done by functions that are called.
     #[expect(clippy::inline_always, reason = "called at one place, and a call costs a tenth of a hit")]
     #[inline(always)]
-    fn message(&self, turn: &Turn<'_>, query: &mut Query, known: &mut Known, message: Message<'_>) -> Done {
+    fn message(
+        &self,
+        turn: &Turn<'_>,
+        query: &mut Query,
+        is_read: bool,
+        known: &mut Known,
+        message: Message<'_>,
+    ) -> Done {
         let Message { sender, len, truncated, buffer } = message;
         if sender.is_port_zero() {
             self.local.dropped(Dropped::PortZero);
@@ -217,7 +264,7 @@ impl Fixed {
             let why = oversized(buffer);
             return self.reject(turn.policy, buffer, &why);
         }
-        if let Err(why) = query.read(buffer.get(..len).unwrap_or_default()) {
+        if !is_read && let Err(why) = query.read(buffer.get(..len).unwrap_or_default()) {
             return self.reject(turn.policy, buffer, &why);
         }
         let mut out = Response::new(buffer, usize::MAX);

@@ -81,6 +81,13 @@ impl Table {
         self.probe::<true>(name.as_wire(), name.hash(), asked)
     }
 
+    /// Reads from memory what the look-up of a name with that hash will read.
+    #[inline]
+    pub(super) fn touch(&self, hash: u64) -> bool {
+        let shard = self.shards.get(shard_of(hash, self.shards.len()));
+        shard.and_then(|shard| shard.find(hash, &self.shapes)).is_some()
+    }
+
     #[expect(clippy::inline_always, reason = "as for `look_up_folded`, which is nothing else")]
     #[inline(always)]
     fn probe<const MARKS: bool>(&self, name: &[u8], hash: u64, asked: bool) -> Option<Entry<'_>> {
