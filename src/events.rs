@@ -122,6 +122,17 @@ impl Counters {
     }
 }
 
+/// An upstream counts as down; another of its group is asked, if there is one.
+/// Counted with its health.
+pub fn upstream_down(upstream: &str, cause: &'static str) {
+    warn!(upstream, cause, "upstream down");
+}
+
+/// An upstream that was down answers again.
+pub fn upstream_up(upstream: &str, after: Duration) {
+    info!(upstream, down_seconds = after.as_secs_f64(), "upstream up");
+}
+
 /// Text from outside for a log line: control characters are escaped and the
 /// length is bounded, so that no file or server can forge lines or flood.
 pub fn outside(text: &str) -> impl fmt::Display + '_ {

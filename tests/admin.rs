@@ -30,6 +30,11 @@ values = ["10.1.2.4"]
 name = "silent"
 addresses = ["127.0.0.1:9"]
 
+[[forward.budget.upstreams]]
+address = "127.0.0.1:9"
+queries_per_second = 1000
+max_in_flight = 100
+
 [forward]
 default = "silent"
 "#;

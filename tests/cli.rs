@@ -209,7 +209,7 @@ fn completions_and_man_pages() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let pages = directory.path().join("man");
     stdout(&run(&["man", pages.to_str().expect("a plain path")]));
-    for page in ["hubdns.1", "hubdns-serve.1", "hubdns-explain.1", "hubdns-export-zone.1"] {
+    for page in ["hubdns.1", "hubdns-serve.1", "hubdns-explain.1", "hubdns-top.1", "hubdns-export-zone.1"] {
         assert!(Path::new(&pages).join(page).exists(), "{page}");
     }
 }

@@ -126,6 +126,7 @@ impl Scene {
         let inputs = Inputs {
             targets: Arc::new(move || targets.clone()),
             upstreams: Arc::new(move || upstreams.clone()),
+            may_ask: Arc::new(|_| true),
             loops: Arc::new(move |address| u64::from(Some(address) == looping)),
             changed: Arc::new(move || {
                 counted.fetch_add(1, Ordering::SeqCst);

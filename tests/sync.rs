@@ -75,6 +75,7 @@ fn config(state_dir: &Path, sources: Vec<Source>) -> Config {
             stale_after: Duration::ZERO,
             udp_bytes: 1232,
             streams: hubdns::config::Streams::default(),
+            governor: Governor::default(),
         },
         cache: Cache {
             max_bytes: 0,

@@ -29,6 +29,7 @@ use inventory::Inventory;
 use path::Paths;
 use view::cache::{CacheFlushed, CacheListing};
 use view::sync::{GenerationRow, SyncDiff, SyncDone, SyncStatus};
+use view::top::Top;
 use view::{Explanation, FindingRow, RecordRow, Status};
 
 /// Where Azure's load balancers probe from: admitted to `/livez` and `/readyz`.
@@ -48,6 +49,9 @@ pub trait Control: Send + Sync + 'static {
 
     /// What runs, with what, and how it fares.
     fn status(&self) -> Status;
+
+    /// The traffic so far: queries, upstreams, budgets.
+    fn top(&self) -> Top;
 
     /// Every RRset that is held.
     fn records(&self) -> Vec<RecordRow>;

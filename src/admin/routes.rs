@@ -50,6 +50,7 @@ pub(super) fn admin(control: Arc<dyn Control>, counters: Arc<AdminCounters>) -> 
 pub(super) fn control(control: Arc<dyn Control>) -> Router {
     Router::new()
         .route("/v1/status", get(status))
+        .route("/v1/top", get(top))
         .route("/v1/records", get(records))
         .route("/v1/inventory", get(inventory))
         .route("/v1/findings", get(findings))
@@ -111,6 +112,10 @@ async fn missing() -> Response {
 
 async fn status(State(control): State<Arc<dyn Control>>) -> Response {
     called(control, |control| Json(control.status()).into_response()).await
+}
+
+async fn top(State(control): State<Arc<dyn Control>>) -> Response {
+    called(control, |control| Json(control.top()).into_response()).await
 }
 
 async fn records(State(control): State<Arc<dyn Control>>) -> Response {

@@ -4,6 +4,7 @@
 
 pub mod cache;
 pub mod sync;
+pub mod top;
 
 use serde::{Deserialize, Serialize};
 

@@ -22,6 +22,7 @@ mod source;
 mod status;
 mod sync;
 pub(crate) mod text;
+mod top;
 
 use std::process::ExitCode;
 
@@ -96,6 +97,8 @@ enum Command {
     Findings(findings::Findings),
     /// Show what the running daemon serves and how it fares
     Status(status::Status),
+    /// Show queries, upstreams, budgets and the busiest clients, once a second
+    Top(top::Watch),
     /// Make the running daemon read its configuration and its sources again
     Reload(reload::Reload),
     /// Look at the responses of upstreams that the running daemon keeps, and forget them
@@ -126,6 +129,7 @@ pub fn run() -> ExitCode {
         Command::Export(command) => command.run(),
         Command::Findings(command) => command.run(),
         Command::Status(command) => command.run(),
+        Command::Top(command) => command.run(),
         Command::Reload(command) => command.run(),
         Command::Cache(command) => command.run(),
         Command::Sync(command) => match command.run() {

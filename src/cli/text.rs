@@ -31,6 +31,16 @@ const fn is_direction(character: char) -> bool {
 /// `value` as JSON, with the control characters escaped that JSON itself lets pass.
 pub(super) fn json(value: &impl Serialize) -> Result<String, CliError> {
     let text = serde_json::to_string_pretty(value).map_err(|e| CliError::failed("cannot write JSON", e))?;
+    Ok(escape_json(&text))
+}
+
+/// The same on one line.
+pub(super) fn json_line(value: &impl Serialize) -> Result<String, CliError> {
+    let text = serde_json::to_string(value).map_err(|e| CliError::failed("cannot write JSON", e))?;
+    Ok(escape_json(&text))
+}
+
+fn escape_json(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len() + 1);
     for character in text.chars() {
         if character != '\n' && (character.is_control() || is_direction(character)) {
@@ -40,25 +50,30 @@ pub(super) fn json(value: &impl Serialize) -> Result<String, CliError> {
         }
     }
     escaped.push('\n');
-    Ok(escaped)
+    escaped
 }
 
 /// Writes `text` to standard output; a reader that has gone away is no error.
 pub(super) fn print(text: &str) -> Result<(), CliError> {
+    write(text, std::io::stdout().lock()).map(drop)
+}
+
+/// The same; whether anybody still reads.
+pub(super) fn print_some(text: &str) -> Result<bool, CliError> {
     write(text, std::io::stdout().lock())
 }
 
 /// The same for text with styles, which only a terminal gets to see.
 pub(super) fn print_styled(text: &str) -> Result<(), CliError> {
-    write(text, anstream::stdout().lock())
+    write(text, anstream::stdout().lock()).map(drop)
 }
 
-fn write(text: &str, mut out: impl std::io::Write) -> Result<(), CliError> {
+fn write(text: &str, mut out: impl std::io::Write) -> Result<bool, CliError> {
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
             Err(CliError::failed("cannot write to standard output", error))
         }
-        _ => Ok(()),
+        written => Ok(written.is_ok()),
     }
 }
 

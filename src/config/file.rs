@@ -13,6 +13,7 @@ use ipnet::IpNet;
 
 use crate::wire::{Name, Rtype};
 
+use super::governor::{BudgetTable, HealthTable, PolicyTable};
 use super::schema::table;
 use super::upstream::{Pin, UpstreamUrl};
 use super::value::{Cloud, CloudKind, UpstreamAddress};
@@ -417,6 +418,12 @@ table! {
         udp: ForwardUdpTable = {};
         /// Connections to upstreams: TCP, DNS over TLS, DNS over HTTPS.
         streams: ForwardStreamsTable = {};
+        /// When an upstream counts as down.
+        health: HealthTable = {};
+        /// What upstreams may be sent.
+        budget: BudgetTable = {};
+        /// In which order the upstreams of groups are asked.
+        policies: Vec<PolicyTable> = [];
         /// Which names go to which group; the longest suffix wins.
         rules: Vec<RuleTable> = [];
     }

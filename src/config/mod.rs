@@ -14,6 +14,7 @@ mod advice;
 mod azure;
 mod error;
 mod file;
+mod governor;
 mod keys;
 mod load;
 mod rdata;
@@ -29,6 +30,7 @@ pub use azure::{
     AzureCloud, AzureIdentity, AzureSource, CredentialKind, Discovery, ManagedIdentity, ProxyUrl,
 };
 pub use error::{ConfigError, OVERRIDES, Problem};
+pub use governor::{AZURE_DNS, Governor, Policy, UpstreamBudget};
 pub use keys::{KeyDoc, keys, keys_table};
 pub use load::Overrides;
 pub(crate) use rdata::from_text as rdata_from_text;
@@ -357,6 +359,8 @@ pub struct Forward {
     pub udp_bytes: u16,
     /// Connections to upstreams.
     pub streams: Streams,
+    /// How upstreams are asked: budgets, health, policies.
+    pub governor: Governor,
 }
 
 /// A group of upstreams that stand in for each other.

@@ -5,6 +5,7 @@
 mod azure;
 mod estate;
 mod forward;
+mod governor;
 mod names;
 mod server;
 mod sources;

@@ -7,12 +7,12 @@ use ipnet::{IpNet, Ipv4Net};
 use toml::Spanned;
 use toml::de::{DeInteger, DeValue};
 
-use crate::wire::{Name, Rtype};
+use crate::wire::{Name, Rcode, Rtype};
 
 use super::error::Report;
 use super::schema::{Limits, Value, describe, quote};
 use super::upstream::{Pin, UpstreamUrl};
-use super::{AnswerMode, CredentialKind, Denied, Discovery, LogFormat, OwnMissing, Steering};
+use super::{AnswerMode, CredentialKind, Denied, Discovery, LogFormat, OwnMissing, Policy, Steering};
 
 /// The port that DNS servers listen on (RFC 1035 section 4.2).
 const DNS_PORT: u16 = 53;
@@ -258,7 +258,30 @@ pub(super) enum CloudKind {
     Custom,
 }
 
+/// A response code that may count as a failure of the upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FailureRcode(pub(super) Rcode);
+
+impl std::fmt::Display for FailureRcode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 words! {
+    FailureRcode, Self(Rcode::SERVFAIL), "\"SERVFAIL\", \"REFUSED\", \"FORMERR\", \"NOTIMP\" or \"NOTAUTH\"", {
+        "SERVFAIL" => Self(Rcode::SERVFAIL),
+        "REFUSED" => Self(Rcode::REFUSED),
+        "FORMERR" => Self(Rcode::FORMERR),
+        "NOTIMP" => Self(Rcode::NOTIMP),
+        // RFC 2136 section 2.2.
+        "NOTAUTH" => Self(Rcode(9)),
+    };
+    Policy, Self::Sequential, "\"sequential\", \"fastest\" or \"round-robin\"", {
+        "sequential" => Self::Sequential,
+        "fastest" => Self::Fastest,
+        "round-robin" => Self::RoundRobin,
+    };
     CloudKind, Self::Public, "\"public\", \"us-government\", \"china\" or \"custom\"", {
         "public" => Self::Public,
         "us-government" => Self::UsGovernment,

@@ -8,6 +8,7 @@ use std::sync::mpsc::Sender;
 use crate::admin::path::NameKind;
 use crate::config::Config;
 use crate::doctor::plan::{addresses, kind_of};
+use crate::forward::governor::Class;
 use crate::resolve::Resolver;
 use crate::routes::check::Target;
 use crate::routes::periodic::{Checker, Inputs, Results, Settings};
@@ -26,10 +27,12 @@ pub(super) fn start(
 ) -> io::Result<Checker> {
     let (status, resolver, suffixes) = (status.clone(), resolver.clone(), config.names.suffixes.clone());
     let metrics = Arc::clone(resolver.forwarder().metrics());
+    let asking = resolver.clone();
     let inputs = Inputs {
         targets: Arc::new(move || targets(&status.get(), &suffixes)),
         upstreams: Arc::new(move || used(&resolver)),
         loops: Arc::new(move |address| metrics.upstream(address).loops()),
+        may_ask: Arc::new(move |address| may_ask(&asking, address)),
         // A sync that has ended needs no news.
         changed: Arc::new(move || drop(sync.send(Command::News))),
     };
@@ -61,6 +64,12 @@ fn targets(state: &State, suffixes: &[crate::wire::Name]) -> Vec<Target> {
         targets.extend(candidates.into_iter().map(|address| Target { name: name.clone(), is_api, address }));
     }
     targets
+}
+
+/// Takes one query out of the budget of the upstream at `address`.
+fn may_ask(resolver: &Resolver, address: SocketAddr) -> bool {
+    let (governor, now) = resolver.forwarder().governor();
+    governor.upstream(&address.to_string(), address).again(Class::Probe, None, now)
 }
 
 /// Groups and addresses of the upstreams that were asked since the start.

@@ -4,6 +4,7 @@
 mod cache_calls;
 mod reload;
 mod sync_calls;
+mod top;
 
 pub(super) use cache_calls::restore_cache;
 
@@ -22,6 +23,7 @@ use crate::admin::inventory::Inventory;
 use crate::admin::path::Paths;
 use crate::admin::view::cache::{CacheFlushed, CacheListing};
 use crate::admin::view::sync::{GenerationRow, SyncDiff, SyncDone, SyncStatus};
+use crate::admin::view::top::Top;
 use crate::admin::view::{Explanation, FindingRow, RecordRow, SourceRow, Status, ZoneRow};
 use crate::admin::{CacheFilter, Control, ControlSocket, SyncOperation};
 use crate::config::Config;
@@ -293,6 +295,10 @@ impl Control for State {
             rules: inspect::rule_rows(&config),
             findings: inspect::finding_counts(&state.findings),
         }
+    }
+
+    fn top(&self) -> Top {
+        self.look()
     }
 
     fn records(&self) -> Vec<RecordRow> {

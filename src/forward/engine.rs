@@ -13,6 +13,8 @@
 //! equal questions of two workers would meet nowhere.
 
 mod ask;
+mod linger;
+mod probe;
 mod receive;
 mod send;
 
@@ -31,15 +33,19 @@ use crate::wire::Ede;
 use super::cache::{Key, ResponseCache};
 use super::entry::Entry;
 use super::exchange::{Exchange, LOOPS, NEVER, Next, Outstanding, OverStream};
+use super::governor::{Begun, Governor};
 use super::inbox::{Handle, Inbox, Work};
 use super::kept::Kept;
-use super::pace::{End, Measured, Permit, UpstreamState};
+use super::pace::{End, Governed};
 use super::peers::{PeerId, Peers};
 use super::read::Scratch;
 use super::sockets::Sockets;
 use super::streams::Streams;
 use super::tables::{Swap, Tables};
 use super::{Local, Submission, pass};
+
+use linger::Lingering;
+use probe::Probes;
 
 /// Datagrams that one call receives: more than a socket is given at once.
 const BATCH: usize = 64;
@@ -60,6 +66,10 @@ pub(super) struct Shared {
     pub(super) local: Arc<dyn Local>,
     /// Connections to upstreams.
     pub(super) streams: Streams,
+    /// What upstreams may be sent, and whether they answer.
+    pub(super) governor: Arc<Governor>,
+    /// When the clock of all that began.
+    pub(super) begun: Begun,
 }
 
 /// Starts the thread `forward`.
@@ -67,8 +77,9 @@ pub(super) fn start(shared: Shared) -> io::Result<Handle> {
     let inbox = Inbox::new()?;
     let sockets = Sockets::new(&inbox.waker)?;
     let (tables, version) = (shared.tables.load(), shared.tables.version());
-    let mut state = Measured::default();
-    state.configure(tables.limits.resend_after, tables.limits.client_deadline);
+    let (begun, peers) = (shared.begun, Peers::default());
+    let mut state = Governed::new(Arc::clone(&shared.governor), begun);
+    state.refresh(&peers, &tables.upstreams(), &tables.limits);
     let mut engine = Engine {
         shared,
         tables,
@@ -79,15 +90,17 @@ pub(super) fn start(shared: Shared) -> io::Result<Handle> {
         exchanges: Slots::new(),
         by_key: HashTable::new(),
         wheel: Wheel::new(TICK_MS, 0),
-        peers: Peers::default(),
+        peers,
         state,
+        probes: Probes::default(),
+        lingering: Lingering::default(),
         waiters: 0,
         ready: Vec::new(),
         due: Vec::new(),
         batch: Some(Batch::new(BATCH)),
         outbox: Outbox::default(),
         scratch: Scratch::default(),
-        start: Instant::now(),
+        start: begun.start(),
         now: Now::default(),
     };
     std::thread::Builder::new().name("forward".to_owned()).spawn(move || engine.run())?;
@@ -115,7 +128,9 @@ struct Engine {
     /// One timer per exchange.
     wheel: Wheel,
     peers: Peers,
-    state: Measured,
+    state: Governed,
+    probes: Probes,
+    lingering: Lingering,
     waiters: usize,
     /// Sockets with datagrams.
     ready: Vec<u64>,
@@ -137,8 +152,10 @@ impl Engine {
             self.wait();
             self.look_at_the_clock();
             self.receive_all();
+            self.give_back();
             self.drain();
             self.expire();
+            self.probe();
             self.flush();
             pass::end();
             self.shared.metrics.set_load(self.exchanges.len(), self.waiters);
@@ -156,8 +173,8 @@ impl Engine {
         self.version = version;
         self.tables = self.shared.tables.load();
         let limits = &self.tables.limits;
-        self.state.configure(limits.resend_after, limits.client_deadline);
         let (upstreams, peers) = (self.tables.upstreams(), &self.peers);
+        self.state.refresh(peers, &upstreams, limits);
         self.shared.streams.configure(&upstreams, limits.streams);
         self.sockets.retain(|peer| peers.get(peer).is_some_and(|peer| upstreams.contains(&peer.upstream)));
     }
@@ -167,7 +184,7 @@ impl Engine {
         let is_current = || self.version == self.shared.tables.version();
         let timeout = if !self.inbox.sleep(is_current) {
             0
-        } else if let Some(next) = self.wheel.next() {
+        } else if let Some(next) = self.next_due() {
             // A millisecond more, since the time now is cut down to one.
             let wait = (next + 1).saturating_sub(self.now.ms);
             i32::try_from(wait).unwrap_or(i32::MAX)
@@ -210,6 +227,7 @@ impl Engine {
             match work {
                 Work::Ask(submission) => self.ask(submission),
                 Work::Stream { exchange, task, result } => self.stream_done(exchange, task, result),
+                Work::Probe { id, result } => self.probe_done(id, result),
             }
         }
         self.work = work;
@@ -395,23 +413,25 @@ impl Engine {
     /// than its time may still come: no failure of the upstream's.
     fn abandon(&mut self, one: Outstanding) {
         self.sockets.forget(one.sent);
-        self.unanswered(one.peer, one.permit, one.at_us);
+        self.unanswered(one.peer, one.at_us, one.told);
+        self.linger(Some(one.sent), one.peer, one.permit, one.at_us);
     }
 
     /// [`Self::abandon`] for one over a stream.
     fn abandon_stream(&mut self, one: &OverStream) {
         one.task.abort();
-        self.unanswered(one.peer, one.permit, one.at_us);
+        self.unanswered(one.peer, one.at_us, one.told);
+        self.linger(None, one.peer, one.permit, one.at_us);
     }
 
-    fn unanswered(&mut self, peer: PeerId, permit: Permit, at_us: u64) {
-        let waited = (self.now.us.saturating_sub(at_us)) / 1000;
-        let late = self.state.resend_after(peer, self.now.ms).is_some_and(|patience| waited >= patience);
+    fn unanswered(&self, peer: PeerId, at_us: u64, told: bool) {
+        let waited_us = self.now.us.saturating_sub(at_us);
+        let late = self.state.resend_after(peer).is_some_and(|patience| waited_us / 1000 >= patience);
         if late && let Some(peer) = self.peers.get(peer) {
             peer.counters.failed(Failure::Timeout);
         }
-        let end = if late { End::TimedOut } else { End::Abandoned };
-        self.state.ended(peer, permit, end, self.now.ms);
+        let end = if late && !told { End::TimedOut } else { End::Abandoned };
+        self.state.tell(peer, waited_us, end, self.now.ms);
     }
 
     /// Nobody is left without an answer.

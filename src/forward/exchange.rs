@@ -4,7 +4,6 @@
 //! most exchanges never need lies behind pointers, so that an exchange is some
 //! cache lines long; times are milliseconds on the engine's clock.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use tokio::task::AbortHandle;
@@ -14,7 +13,7 @@ use crate::wire::{Ede, Flags, Name, Rcode};
 
 use super::chain::{self, Chain};
 use super::entry::{Checked, Entry, TtlBounds};
-use super::pace::Permit;
+use super::pace::{Asker, Permit};
 use super::peers::PeerId;
 use super::question::Question;
 use super::reply::{self, UpstreamReply};
@@ -51,6 +50,8 @@ pub(super) struct Outstanding {
     pub(super) permit: Permit,
     /// When, in microseconds.
     pub(super) at_us: u64,
+    /// Whether its silence was told of.
+    pub(super) told: bool,
 }
 
 /// Queries that may still be answered.
@@ -80,6 +81,11 @@ impl Flights {
         self.list.iter_mut().find_map(Option::take)
     }
 
+    /// All of them, to be changed.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Outstanding> {
+        self.list.iter_mut().flatten()
+    }
+
     /// All of them.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Outstanding> {
         self.list.iter().flatten()
@@ -102,6 +108,9 @@ pub(super) struct OverStream {
     pub(super) permit: Permit,
     /// When, in microseconds.
     pub(super) at_us: u64,
+    /// Whether its silence was told of, or tells nothing of an upstream that
+    /// is asked over UDP.
+    pub(super) told: bool,
 }
 
 /// Asking one group for one name.
@@ -187,8 +196,8 @@ pub(super) struct Exchange {
     pub(super) started: (u64, u64),
     /// When it is given up.
     pub(super) deadline: u64,
-    /// Who asked first.
-    pub(super) client: Option<IpAddr>,
+    /// Who asked first, and is charged for it.
+    pub(super) asker: Asker,
     /// The time for which the wheel has it.
     pub(super) armed: u64,
     /// Whether its question came back from an upstream that it was sent to.
@@ -229,7 +238,7 @@ impl Exchange {
         waiting: Waiting,
         started: (u64, u64),
         deadline: u64,
-        client: Option<IpAddr>,
+        asker: Asker,
     ) -> Self {
         Self {
             question,
@@ -238,7 +247,7 @@ impl Exchange {
             waiting: Vec::new(),
             started,
             deadline,
-            client,
+            asker,
             armed: NEVER,
             suspect: false,
             ask: Ask::new(None),
@@ -254,8 +263,11 @@ impl Exchange {
         self.waiting.len() + usize::from(self.first_waiting.is_some())
     }
 
-    /// One more waits.
-    pub(super) fn join(&mut self, waiting: Waiting) {
+    /// One more waits. What nobody waited for becomes a client's question.
+    pub(super) fn join(&mut self, waiting: Waiting, asker: Asker) {
+        if self.asker.renewal {
+            self.asker = asker;
+        }
         self.expires = self.expires.min(waiting.expires);
         self.waiting.push(waiting);
     }
@@ -304,22 +316,29 @@ impl Exchange {
         self.parts.is_empty() && self.first.is_none() && self.ask.target.is_none()
     }
 
-    /// Takes in a response that belongs to the current ask.
+    /// Whether `rcode` is about our OPT, and the question is asked again without.
+    #[inline]
+    pub(super) const fn is_about_opt(&self, rcode: Rcode) -> bool {
+        // BADVERS, too, can only be about our OPT.
+        self.ask.opt && matches!(rcode, Rcode::FORMERR | Rcode::NOTIMP | Rcode::BADVERS)
+    }
+
+    /// Takes in a response that belongs to the current ask, and whose code is,
+    /// or is not, one upon which the next upstream is asked.
     pub(super) fn received(
         &mut self,
         reply: UpstreamReply,
+        is_failure: bool,
         local: &dyn Local,
         bounds: &TtlBounds,
         now: u64,
     ) -> Next {
-        match reply.rcode {
-            // BADVERS, too, can only be about our OPT.
-            Rcode::FORMERR | Rcode::NOTIMP | Rcode::BADVERS if self.ask.opt => return Next::WithoutOpt,
-            Rcode::SERVFAIL | Rcode::REFUSED | Rcode::FORMERR => {
-                self.ask.held = Some(Box::new(reply));
-                return Next::Move;
-            }
-            _ => {}
+        if self.is_about_opt(reply.rcode) {
+            return Next::WithoutOpt;
+        }
+        if is_failure {
+            self.ask.held = Some(Box::new(reply));
+            return Next::Move;
         }
         if reply.truncated && !self.ask.tcp_done {
             self.ask.partial = Some(Box::new(reply));
@@ -458,7 +477,7 @@ impl Exchange {
         if !self.ask.outstanding.is_empty() {
             Ede::NO_REACHABLE_AUTHORITY
         } else if self.ask.over {
-            Ede::OVERLOADED
+            Ede::OVER_BUDGET
         } else if self.ask.network_error {
             Ede::NETWORK_ERROR
         } else {

@@ -23,6 +23,8 @@ pub(super) enum Work {
     Ask(Submission),
     /// The end of a query over a stream; `task` tells it from others of the exchange.
     Stream { exchange: u64, task: task::Id, result: io::Result<UpstreamReply> },
+    /// The end of a probe over a stream.
+    Probe { id: u64, result: io::Result<UpstreamReply> },
 }
 
 impl std::fmt::Debug for Work {

@@ -11,21 +11,26 @@
 //! extended errors survive; hickory-resolver's `Resolver` loses them. All
 //! exchanges live on one thread with one epoll set, which works in passes over
 //! batches of datagrams: a task per packet costs more than the packet, and so
-//! does a system call. What is known of upstreams stands behind `pace`. Upstreams
+//! does a system call. What upstreams may be sent, and whether
+//! they answer, is the [`governor`]'s, behind `pace`. Upstreams
 //! over TCP, TLS and HTTPS are asked through [`streams`], whose tasks hand the
 //! responses back to that thread. Expired answers stand in, and hot ones are
 //! renewed, by who waits: the engine knows neither.
 
+pub mod budget;
 pub mod cache;
 pub mod chain;
 mod engine;
 pub mod entry;
 mod exchange;
+pub mod governor;
+pub mod health;
 mod inbox;
 pub mod kept;
 mod pace;
 mod pass;
 mod peers;
+pub mod policy;
 pub mod question;
 pub mod read;
 pub mod reply;
@@ -51,6 +56,7 @@ use crate::wire::{Ede, Name};
 use cache::ResponseCache;
 use cache::save::{self, Clocks, SaveError};
 use entry::Entry;
+use governor::{Begun, Governor};
 use kept::Kept;
 use question::Question;
 use rules::Group;
@@ -84,6 +90,11 @@ pub trait Local: Send + Sync {
 
 /// Someone who waits for the end of an exchange.
 pub trait Waiter: Send {
+    /// Who asks, where shares of a budget are concerned; `None` for nobody outside.
+    fn client(&self) -> Option<IpAddr> {
+        None
+    }
+
     /// Takes the response, or the reason why there is none. Runs on the
     /// engine's thread: it must not block.
     fn done(self: Box<Self>, outcome: Result<Arc<Entry>, Ede>);
@@ -120,6 +131,8 @@ pub struct Forwarder {
     partitions: Partitions,
     cache: Arc<ResponseCache>,
     metrics: Arc<ForwardMetrics>,
+    governor: Arc<Governor>,
+    begun: Begun,
     engine: inbox::Handle,
 }
 
@@ -135,6 +148,9 @@ impl Forwarder {
         let cache = Arc::new(ResponseCache::new(settings.cache.max_bytes));
         set_stale(&cache, &settings.cache);
         let metrics = Arc::new(ForwardMetrics::default());
+        let forward = &settings.forward;
+        let governor = Governor::new(&forward.governor, forward.resend_after, rand::random());
+        let (governor, begun) = (Arc::new(governor), Begun::now());
         let local = local(Arc::clone(&tables));
         let streams = Streams::new(runtime, Arc::clone(&metrics), settings.forward.streams);
         let shared = engine::Shared {
@@ -143,15 +159,20 @@ impl Forwarder {
             metrics: Arc::clone(&metrics),
             local,
             streams,
+            governor: Arc::clone(&governor),
+            begun,
         };
+        register(&governor, &tables.load());
         let engine = engine::start(shared)?;
-        Ok(Self { tables, partitions, cache, metrics, engine })
+        Ok(Self { tables, partitions, cache, metrics, governor, begun, engine })
     }
 
     /// Replaces rules, upstreams, limits and bounds. Cached responses of
     /// rules that did not change stay; exchanges in flight end as they began.
     pub fn reload(&self, settings: &Settings) {
+        self.governor.reconfigure(&settings.forward.governor, settings.forward.resend_after);
         self.tables.replace(Tables::new(settings, &self.partitions));
+        register(&self.governor, &self.tables.load());
         self.cache.set_max_bytes(settings.cache.max_bytes);
         set_stale(&self.cache, &settings.cache);
         self.engine.wake();
@@ -198,6 +219,11 @@ impl Forwarder {
         save::load(&self.cache, path, &self.saved_rules(), Clocks::at(now))
     }
 
+    /// Upstreams and their budgets, and the time on their clock.
+    pub fn governor(&self) -> (&Governor, u64) {
+        (&self.governor, self.begun.milliseconds(Instant::now()))
+    }
+
     /// Takes a place in the engine's queue, which is bounded.
     pub fn reserve(&self) -> Result<Place<'_>, Rejection> {
         let limit = self.tables.with(|tables| tables.limits.max_in_flight);
@@ -226,6 +252,15 @@ impl Forwarder {
     }
 }
 
+/// Makes the governor know all upstreams in the order of the rules, so that
+/// they are shown before they are asked.
+fn register(governor: &Governor, tables: &Tables) {
+    let groups = tables.rules.iter().map(|rule| &rule.group).chain(&tables.fallback);
+    for upstream in groups.flat_map(|group| &group.upstreams) {
+        governor.upstream(upstream.label(), upstream.address());
+    }
+}
+
 fn set_stale(cache: &ResponseCache, settings: &config::Cache) {
     let milliseconds = |seconds: u32| u64::from(seconds) * 1000;
     cache.set_stale(
@@ -238,6 +273,7 @@ fn set_stale(cache: &ResponseCache, settings: &config::Cache) {
 impl Export for Forwarder {
     fn export(&self, out: &mut Exporter) {
         self.metrics.export(out);
+        self.governor.export(self.begun.milliseconds(Instant::now()), out);
         self.metrics.cache().export(&self.cache.usage(), out);
     }
 }

@@ -17,6 +17,10 @@ use super::upstream::Upstream;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct PeerId(pub(super) u16);
 
+/// A group of the engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct GroupId(pub(super) u16);
+
 /// Questions of an upstream that came back from it before it answered one of
 /// them, from which on they are taken for a loop although others may ask from
 /// the same address.
@@ -79,11 +83,34 @@ impl Peers {
         self.list.get_mut(usize::from(peer.0))
     }
 
-    /// The upstreams of `group`, in its order.
-    pub(super) fn of(&mut self, group: &Arc<Group>, metrics: &ForwardMetrics) -> &[PeerId] {
+    /// How many there are.
+    #[inline]
+    pub(super) const fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// All of them, by their numbers.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Peer> {
+        self.list.iter()
+    }
+
+    /// The number of `group`.
+    pub(super) fn of(&mut self, group: &Arc<Group>, metrics: &ForwardMetrics) -> GroupId {
         let known = self.groups.iter().position(|(other, _)| Arc::ptr_eq(other, group));
         let at = known.unwrap_or_else(|| self.add(group, metrics));
-        self.groups.get(at).map(|(_, peers)| &**peers).unwrap_or_default()
+        // As with upstreams: more than any configuration lists.
+        GroupId(u16::try_from(at).unwrap_or(u16::MAX))
+    }
+
+    /// The upstreams of a group, in its order.
+    #[inline]
+    pub(super) fn members(&self, group: GroupId) -> &[PeerId] {
+        self.groups.get(usize::from(group.0)).map(|(_, peers)| &**peers).unwrap_or_default()
+    }
+
+    /// The name of a group in the configuration.
+    pub(super) fn group_name(&self, group: GroupId) -> &str {
+        self.groups.get(usize::from(group.0)).map_or("", |(group, _)| &group.name)
     }
 
     /// A group that a reload brought: equal ones are the same.
@@ -147,10 +174,14 @@ mod tests {
     fn groups_share_upstreams_and_equal_groups_are_one() {
         let (mut peers, metrics) = (Peers::default(), ForwardMetrics::default());
         let first = group(&["192.0.2.1:53", "192.0.2.2:53"]);
-        assert_eq!(peers.of(&first, &metrics), [PeerId(0), PeerId(1)]);
-        assert_eq!(peers.of(&group(&["192.0.2.2:53", "192.0.2.3:53"]), &metrics), [PeerId(1), PeerId(2)]);
+        let mut of = |group: &Arc<Group>| {
+            let id = peers.of(group, &metrics);
+            (id, peers.members(id).to_vec())
+        };
+        assert_eq!(of(&first), (GroupId(0), vec![PeerId(0), PeerId(1)]));
+        assert_eq!(of(&group(&["192.0.2.2:53", "192.0.2.3:53"])), (GroupId(1), vec![PeerId(1), PeerId(2)]));
         for _ in 0..100 {
-            assert_eq!(peers.of(&group(&["192.0.2.1:53", "192.0.2.2:53"]), &metrics).len(), 2);
+            assert_eq!(of(&group(&["192.0.2.1:53", "192.0.2.2:53"])).0, GroupId(0));
         }
         assert_eq!((peers.groups.len(), peers.list.len()), (2, 3));
         assert!(peers.has("192.0.2.3".parse().unwrap()) && !peers.has("192.0.2.4".parse().unwrap()));

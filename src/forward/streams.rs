@@ -41,7 +41,7 @@ use super::upstream::Upstream;
 use pool::Pool;
 use query::Prepared;
 
-pub use error::StreamError;
+pub use error::{StreamError, fault_of};
 
 /// Every connection to upstreams.
 #[derive(Debug)]
@@ -68,7 +68,8 @@ impl Streams {
     /// `query` is a whole query, with any id. `done` is called once, on the
     /// runtime, with the response or with an [`io::Error`] around a
     /// [`StreamError`], by `deadline` at the latest; never if the task is
-    /// aborted before. The error's kind tells what [`Failure`] it is.
+    /// aborted before. `again` says whether what was sent may be sent once more
+    /// when its connection ends before the response. The error's kind tells what [`Failure`] it is.
     ///
     /// [`Failure`]: crate::metrics::forward::Failure
     pub fn ask(
@@ -76,13 +77,14 @@ impl Streams {
         upstream: &Arc<Upstream>,
         query: Vec<u8>,
         deadline: Instant,
+        mut again: impl FnMut() -> bool + Send + 'static,
         done: impl FnOnce(io::Result<UpstreamReply>) + Send + 'static,
     ) -> AbortHandle {
         let pool = self.pool(upstream);
         let task = self.runtime.spawn(async move {
             let result = match Prepared::new(query, pool.upstream()) {
                 Some(query) => {
-                    let exchange = pool.exchange(Arc::new(query));
+                    let exchange = pool.exchange(Arc::new(query), &mut again);
                     tokio::time::timeout_at(deadline.into(), exchange)
                         .await
                         .unwrap_or_else(|_| Err(StreamError::new(StreamFault::Timeout, "")))

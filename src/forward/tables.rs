@@ -12,6 +12,7 @@ use crate::config;
 use crate::wire::FoldedName;
 
 use super::entry::TtlBounds;
+use super::health::Failures;
 use super::rules::{Group, Rule, Rules};
 use super::system;
 use super::upstream::Upstream;
@@ -58,6 +59,8 @@ pub struct Limits {
     pub max_waiters: usize,
     /// Questions of one client that may wait.
     pub max_waiters_per_client: usize,
+    /// Response codes upon which the next upstream is asked.
+    pub failures: Failures,
     /// What our OPT announces.
     pub udp_bytes: u16,
     /// Connections to upstreams.
@@ -115,6 +118,7 @@ impl Tables {
             max_in_flight: forward.max_in_flight,
             max_waiters: forward.max_waiters,
             max_waiters_per_client: forward.max_waiters_per_client,
+            failures: Failures::new(&forward.governor.failure_rcodes),
             udp_bytes: forward.udp_bytes,
             streams: forward.streams,
         };

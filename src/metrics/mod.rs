@@ -10,6 +10,7 @@ pub mod admin;
 pub mod azure;
 pub mod exporter;
 pub mod forward;
+pub mod governor;
 pub mod process;
 pub mod queries;
 pub mod response_cache;

@@ -12,6 +12,8 @@
 //! from the parsed datagram to the finished response, and counts if it was a
 //! hit. It holds neither the time in the socket's queue nor the system calls.
 
+mod counts;
+
 use std::cell::Cell;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -23,6 +25,8 @@ use crate::metrics::{Export, Exporter};
 use crate::resolve::Origin;
 use crate::socket::Fault;
 use crate::wire::{DropReason, Rcode};
+
+pub use counts::QueryCounts;
 
 /// Upper bounds of the buckets of `answer_duration_seconds`, in nanoseconds.
 const BUCKETS: [u64; 13] = [

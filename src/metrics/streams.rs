@@ -39,11 +39,13 @@ pub enum StreamFault {
     Busy,
     /// The upstream failed a moment ago.
     BackOff,
+    /// The connection ended, and the upstream may not be sent more at the moment.
+    OverBudget,
 }
 
 impl StreamFault {
     /// All of them, in the order of their counters.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Refused,
         Self::ConnectTimeout,
         Self::Unreachable,
@@ -60,6 +62,7 @@ impl StreamFault {
         Self::Malformed,
         Self::Busy,
         Self::BackOff,
+        Self::OverBudget,
     ];
 
     /// The label for metrics.
@@ -81,6 +84,7 @@ impl StreamFault {
             Self::Malformed => "malformed",
             Self::Busy => "busy",
             Self::BackOff => "back_off",
+            Self::OverBudget => "over_budget",
         }
     }
 }

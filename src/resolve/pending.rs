@@ -93,6 +93,12 @@ fn await_answer(
     place.submit(Submission { question, now, expires: Some(expires), renewal: false, client, waiter });
 }
 
+/// Whether an upstream was asked at all: where too many wait, or its budget is
+/// spent, none is, which says nothing of it.
+pub(super) fn was_asked<T>(outcome: &Result<T, Ede>) -> bool {
+    !matches!(outcome, Err(error) if *error == Ede::OVERLOADED || *error == Ede::OVER_BUDGET)
+}
+
 impl Waiter for Pending {
     fn done(mut self: Box<Self>, outcome: Result<Arc<Entry>, Ede>) {
         let now = self.times.now();
@@ -141,8 +147,7 @@ impl Pending {
     /// There is none, or none in time, or only an upstream's failure: what
     /// expired stands in, and for a while nobody waits for that upstream again.
     fn failed(&mut self, outcome: Result<Arc<Entry>, Ede>, snapshot: &Snapshot, now: u64) -> Verdict {
-        // Nobody was asked where too many waited: that says nothing of the upstream.
-        if outcome.as_ref().err() != Some(&Ede::OVERLOADED) {
+        if was_asked(&outcome) {
             self.shared.forwarder.cache().fail(&self.key.as_ref(), now);
         }
         if let Some(stale) = self.stale.take()

@@ -18,6 +18,7 @@ use crate::wire::{Ede, Query};
 
 use super::Shared;
 use super::cached::key_bits;
+use super::pending::was_asked;
 
 /// The renewals under way.
 #[derive(Debug, Default)]
@@ -103,7 +104,7 @@ impl Waiter for Renewing {
         let forwarder = &self.running.0.forwarder;
         // What was received stands in the cache already.
         let renewed = outcome.as_ref().is_ok_and(|entry| !entry.is_failure());
-        if !renewed && outcome.as_ref().err() != Some(&Ede::OVERLOADED) {
+        if !renewed && was_asked(&outcome) {
             let passed = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
             forwarder.cache().fail(&self.key.as_ref(), self.now.saturating_add(passed));
         }

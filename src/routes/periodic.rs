@@ -54,6 +54,8 @@ pub struct Inputs {
     pub upstreams: Arc<dyn Fn() -> Vec<(String, SocketAddr)> + Send + Sync>,
     /// How many questions came back from an upstream that they were in flight to.
     pub loops: Arc<dyn Fn(SocketAddr) -> u64 + Send + Sync>,
+    /// Whether an upstream may be sent one query more at the moment.
+    pub may_ask: Arc<dyn Fn(SocketAddr) -> bool + Send + Sync>,
     /// Called when an address flips.
     pub changed: Arc<dyn Fn() + Send + Sync>,
 }
@@ -270,7 +272,7 @@ impl Probes {
             let used = (self.inputs.upstreams)();
             self.known.retain(|address, _| used.iter().any(|(_, other)| other == address));
             for (_, address) in &used {
-                if self.is_due(*address) {
+                if self.is_due(*address) && (self.inputs.may_ask)(*address) {
                     let dnssec = probe_dnssec(*address, PROBE_TIMEOUT).await;
                     // One lost answer does not take back what is known.
                     let before = self.known.get(address).and_then(|(dnssec, _)| *dnssec);

@@ -37,7 +37,7 @@ pub use error::ServeError;
 use crate::answer::{Context, Transport};
 use crate::config::{self, Config};
 use crate::metrics::Export;
-use crate::metrics::queries::QueryMetrics;
+use crate::metrics::queries::{QueryCounts, QueryMetrics};
 use crate::resolve::Resolver;
 use crate::snapshot::Snapshot;
 use crate::snapshot::publish::Publisher;
@@ -222,6 +222,11 @@ impl Running {
     /// The counters, for the scrape.
     pub fn metrics(&self) -> Arc<dyn Export> {
         Arc::clone(&self.metrics) as Arc<dyn Export>
+    }
+
+    /// What became of queries so far.
+    pub fn counts(&self) -> QueryCounts {
+        self.metrics.counts()
     }
 
     /// A number per packet worker that grows with everything it does, and with

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::ServeError;
 use super::listen::Bind;
 use crate::config::Steering;
-use crate::metrics::queries::QueryMetrics;
+use crate::metrics::queries::{QueryCounts, QueryMetrics};
 use crate::metrics::{Export, Exporter};
 use crate::socket::{Buffers, UdpSocket, steer_by_core};
 
@@ -60,6 +60,11 @@ pub(super) struct ServeMetrics {
 }
 
 impl ServeMetrics {
+    /// What became of queries so far.
+    pub(super) fn counts(&self) -> QueryCounts {
+        self.queries.counts()
+    }
+
     /// Of these counters and sockets; those of one address lie side by side.
     pub(super) const fn new(queries: Arc<QueryMetrics>, sockets: Vec<Arc<UdpSocket>>) -> Self {
         Self { queries, sockets }

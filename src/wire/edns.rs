@@ -135,6 +135,9 @@ impl Ede {
     /// 0: too many queries wait for an upstream.
     pub const OVERLOADED: Self = Self { code: 0, text: "too many queries in flight" };
 
+    /// 0: what the upstream may be sent is spent.
+    pub const OVER_BUDGET: Self = Self { code: 0, text: "the budget of queries to the upstream is spent" };
+
     /// The length of this error as an EDNS option, header included.
     pub const fn option_len(self) -> usize {
         6 + self.text.len()

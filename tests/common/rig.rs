@@ -113,6 +113,7 @@ pub fn settings(groups: &[&[SocketAddr]]) -> Settings {
             max_waiters_per_client: 1000,
             udp_bytes: 1232,
             streams: config::Streams::default(),
+            governor: config::Governor::default(),
         },
         cache: config::Cache {
             max_bytes: 4 << 20,

@@ -85,6 +85,7 @@ pub fn config(listen: &[&str], upstream: SocketAddr) -> Config {
             max_waiters_per_client: 1000,
             udp_bytes: 1232,
             streams: config::Streams::default(),
+            governor: config::Governor::default(),
         },
         cache: config::Cache {
             max_bytes: 1 << 20,

@@ -369,9 +369,15 @@ impl Client {
     /// Asks, within `time`.
     pub fn send(&self, upstream: &Arc<Upstream>, query: Vec<u8>, time: Duration) -> Waiting {
         let (sender, receiver) = mpsc::channel();
-        let task = self.streams.ask(upstream, query, Instant::now() + time, move |outcome| {
-            let _ = sender.send(outcome);
-        });
+        let task = self.streams.ask(
+            upstream,
+            query,
+            Instant::now() + time,
+            || true,
+            move |outcome| {
+                let _ = sender.send(outcome);
+            },
+        );
         Waiting { receiver, task }
     }
 

@@ -147,7 +147,18 @@ impl Upstream {
 
     /// Starts one with that loopback address.
     pub fn start_on(address: &str, script: impl Fn(&Asked) -> Act + Send + Sync + 'static) -> Self {
-        let (socket, listener) = bind_both(address);
+        Self::on(bind_both(address), script)
+    }
+
+    /// Starts one at an address that is free.
+    pub fn start_at(address: SocketAddr, script: impl Fn(&Asked) -> Act + Send + Sync + 'static) -> Self {
+        Self::on((UdpSocket::bind(address).unwrap(), TcpListener::bind(address).unwrap()), script)
+    }
+
+    fn on(
+        (socket, listener): (UdpSocket, TcpListener),
+        script: impl Fn(&Asked) -> Act + Send + Sync + 'static,
+    ) -> Self {
         let address = socket.local_addr().unwrap();
         let state = Arc::new(State {
             script: Box::new(script),

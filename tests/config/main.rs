@@ -4,6 +4,7 @@
 
 mod problems;
 mod problems_of_azure;
+mod problems_of_governor;
 mod problems_of_sources;
 
 use std::path::Path;
@@ -110,7 +111,8 @@ fn keys_keep_to_the_style() {
     for doc in &docs {
         assert!(doc.doc.ends_with('.'), "{}: {}", doc.key, doc.doc);
         assert!(!doc.default.contains('\n') && !doc.doc.contains('\n'), "{}", doc.key);
-        let is_plain = |c: char| c.is_ascii_lowercase() || matches!(c, '_' | '.' | '[' | ']');
+        let is_plain =
+            |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '.' | '[' | ']');
         assert!(doc.key.chars().all(is_plain), "{}", doc.key);
     }
     let unit = |key: &str| {

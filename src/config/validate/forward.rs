@@ -63,6 +63,7 @@ pub(super) fn forward(file: &ConfigFile, names: &Names, base_dir: &Path, report:
         max_waiters_per_client: table.max_waiters_per_client,
         udp_bytes: table.udp.max_bytes,
         streams,
+        governor: super::governor::governor(file, report),
     }
 }
 

@@ -7,16 +7,13 @@ use crate::config::error::Report;
 use crate::config::file::{ConfigFile, UpstreamServerTable, UpstreamTable};
 use crate::config::schema::quote;
 use crate::config::upstream::{Host, UpstreamUrl, tls_name};
-use crate::config::{Upstream, UpstreamGroup, Upstreams};
+use crate::config::{AZURE_DNS, Upstream, UpstreamGroup, Upstreams};
 
 use super::server::{is_host, is_mapped, own_listener};
 use super::{LABEL, is_label, resolve_path, unique};
 
-/// Azure DNS, inside every virtual network.
-const AZURE_DNS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)), 53);
-
 /// Groups that exist without being written.
-const BUILT_IN: [&str; 2] = ["azure", "system"];
+pub(super) const BUILT_IN: [&str; 2] = ["azure", "system"];
 
 /// The groups of the file, and those of the built-in ones that something names.
 pub(super) struct Groups {

@@ -8,6 +8,7 @@ use crate::wire::Ede;
 use super::Engine;
 use crate::forward::cache::KeyRef;
 use crate::forward::exchange::{Exchange, Next, Waiting};
+use crate::forward::pace::Asker;
 use crate::forward::peers::PeerId;
 use crate::forward::question::Question;
 use crate::forward::{Submission, Waiter};
@@ -25,7 +26,7 @@ impl Engine {
     /// A client's question: joins an exchange or begins one.
     pub(super) fn ask(&mut self, submission: Submission) {
         let Submission { question, now: clock, expires, renewal, client, waiter } = submission;
-        let now = self.now.ms;
+        let (now, asker) = (self.now.ms, Asker { client, renewal });
         let limits = self.tables.limits;
         if let Some(client) = client.map(|client| client.to_canonical())
             && self.peers.has(client)
@@ -53,7 +54,7 @@ impl Engine {
             return self.reject(waiting.waiter, Rejection::Waiters);
         }
         if let Some(id) = in_flight {
-            return self.join(id, waiting);
+            return self.join(id, waiting, asker);
         }
         if self.exchanges.len() >= limits.max_in_flight {
             return self.reject(waiting.waiter, Rejection::InFlight);
@@ -62,7 +63,7 @@ impl Engine {
             return self.reject(waiting.waiter, Rejection::NoUpstream);
         }
         let deadline = now.saturating_add(limits.exchange_deadline.as_millis() as u64);
-        let exchange = Exchange::new(question, waiting, (now, clock), deadline, client);
+        let exchange = Exchange::new(question, waiting, (now, clock), deadline, asker);
         let id = self.exchanges.insert(|_| exchange);
         let exchanges = &self.exchanges;
         let rehash = |id: &u64| exchanges.peek(*id).map_or(0, |e| e.question.key.as_ref().kept_hash());
@@ -71,12 +72,12 @@ impl Engine {
         self.step(id, Next::Again);
     }
 
-    fn join(&mut self, id: u64, waiting: Waiting) {
+    fn join(&mut self, id: u64, waiting: Waiting, asker: Asker) {
         let Some(exchange) = self.exchanges.get(id) else { return };
         if exchange.waiters() >= self.tables.limits.max_waiters {
             return self.reject(waiting.waiter, Rejection::Waiters);
         }
-        exchange.join(waiting);
+        exchange.join(waiting, asker);
         self.waiters += 1;
         self.shared.metrics.coalesce();
         self.arm(id);

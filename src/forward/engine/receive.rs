@@ -5,6 +5,7 @@ use std::io;
 use tokio::task;
 
 use crate::metrics::forward::{Failure, Mismatch, UpstreamCounters};
+use crate::metrics::streams::StreamFault;
 use crate::socket::Fault;
 use crate::wire::message::Message;
 use crate::wire::{Name, Rcode};
@@ -12,12 +13,13 @@ use crate::wire::{Name, Rcode};
 use super::Engine;
 use crate::forward::chain::Chain;
 use crate::forward::exchange::{Exchange, Next, Outstanding, OverStream};
+use crate::forward::health::Quality;
 use crate::forward::kept::{Checked, Marks, Traits};
-use crate::forward::pace::{End, Permit, UpstreamState as _};
-use crate::forward::peers::PeerId;
+use crate::forward::pace::End;
 use crate::forward::read::{Facts, Followed, Scratch, read};
 use crate::forward::reply::{self, Asked, UpstreamReply};
 use crate::forward::sockets::{Expected, Sent};
+use crate::forward::streams::fault_of;
 
 impl Engine {
     pub(super) fn stream_done(&mut self, id: u64, task: task::Id, result: io::Result<UpstreamReply>) {
@@ -25,30 +27,46 @@ impl Engine {
         let Some(exchange) = self.exchanges.get(id) else { return };
         // A result of an ask that is over belongs to nobody.
         let Some(at) = exchange.ask.streams.iter().position(|one| one.task.id() == task) else { return };
-        let OverStream { peer, permit, at_us, .. } = exchange.ask.streams.swap_remove(at);
+        let OverStream { peer, permit, at_us, told, .. } = exchange.ask.streams.swap_remove(at);
         exchange.ask.peer = Some(peer);
         let clock = exchange.clock(now);
         let had_first = exchange.first.is_some();
         let counters = self.peers.get(peer).map(|peer| &*peer.counters);
+        let is_stream = self.peers.get(peer).is_some_and(|peer| peer.upstream.is_stream());
+        let rcode = result.as_ref().ok().map(|reply| reply.rcode);
+        let quality = rcode.map_or(Quality::Good, |rcode| self.tables.limits.failures.quality(rcode));
         let end = match &result {
-            // How long a connection takes says nothing of datagrams.
-            Ok(_) => End::Abandoned,
-            Err(_) => End::Unreachable,
+            // How long a connection takes, or whether there is one, says
+            // nothing of datagrams.
+            _ if !is_stream => End::Abandoned,
+            Ok(reply) if exchange.is_about_opt(reply.rcode) => End::Answered(Quality::Good),
+            Ok(_) => End::Answered(quality),
+            Err(error) => end_by(error, told),
         };
-        self.state.ended(peer, permit, end, now);
+        self.state.ended(peer, permit, self.now.us.saturating_sub(at_us), end, now);
         let next = match result {
             Ok(reply) => {
                 if let Some(counters) = counters {
                     counters.answered_us(self.now.us.saturating_sub(at_us));
                     count_rcode(counters, reply.rcode);
                 }
-                exchange.received(reply, self.shared.local.as_ref(), &bounds, clock)
+                exchange.received(
+                    reply,
+                    quality == Quality::Failure,
+                    self.shared.local.as_ref(),
+                    &bounds,
+                    clock,
+                )
             }
             Err(error) => {
                 if let Some(counters) = counters {
                     counters.failed(failure_of(&error));
                 }
-                exchange.ask.network_error = true;
+                if fault_of(&error) == Some(StreamFault::OverBudget) {
+                    exchange.ask.over = true;
+                } else {
+                    exchange.ask.network_error = true;
+                }
                 exchange.tcp_failed(self.shared.local.as_ref(), &bounds, clock)
             }
         };
@@ -97,6 +115,7 @@ impl Engine {
             Expected::By(exchange) => exchange,
             Expected::Late => {
                 self.sockets.release(sent);
+                self.came_late(sent);
                 return self.shared.metrics.mismatch(Mismatch::Late);
             }
             Expected::Nothing => {
@@ -107,7 +126,7 @@ impl Engine {
                 return;
             }
         };
-        let Some(exchange) = self.exchanges.get(id) else { return };
+        let Some(exchange) = self.exchanges.get(id) else { return self.probe_in(id, sent, bytes) };
         let (qtype, qclass) = (exchange.question.qtype, exchange.question.qclass);
         let read = read(bytes, exchange.name(), qtype, qclass, scratch);
         let salvaged = match read {
@@ -136,15 +155,16 @@ impl Engine {
     fn answered(&mut self, id: u64, one: Outstanding, rcode: Rcode) {
         self.sockets.release(one.sent);
         let rtt_us = self.now.us.saturating_sub(one.at_us);
-        let end = match failure_by(rcode) {
-            None => End::Answered { rtt_us },
-            Some(failure) => End::Failed { failure, rtt_us },
+        let exchange = self.exchanges.peek(id);
+        let quality = match exchange {
+            Some(exchange) if exchange.is_about_opt(rcode) => Quality::Good,
+            _ => self.tables.limits.failures.quality(rcode),
         };
-        self.state.ended(one.peer, one.permit, end, self.now.ms);
+        self.state.ended(one.peer, one.permit, rtt_us, End::Answered(quality), self.now.ms);
         let Some(peer) = self.peers.get_mut(one.peer) else { return };
         peer.counters.answered_us(rtt_us);
         count_rcode(&peer.counters, rcode);
-        if self.exchanges.peek(id).is_some_and(|exchange| exchange.suspect) {
+        if exchange.is_some_and(|exchange| exchange.suspect) {
             peer.cleared();
         }
     }
@@ -200,7 +220,8 @@ impl Engine {
         let Some(exchange) = self.exchanges.get(id) else { return };
         let clock = exchange.clock(now);
         let had_first = exchange.first.is_some();
-        let next = exchange.received(reply, self.shared.local.as_ref(), &bounds, clock);
+        let is_failure = self.tables.limits.failures.has(reply.rcode);
+        let next = exchange.received(reply, is_failure, self.shared.local.as_ref(), &bounds, clock);
         self.count_fallback(id, had_first, &next);
         self.step(id, next);
     }
@@ -222,19 +243,23 @@ impl Engine {
     /// this socket goes on at once.
     pub(super) fn socket_error(&mut self, port: u64, fault: Fault) {
         for (sent, id) in self.sockets.waiting(port) {
-            let Some(exchange) = self.exchanges.get(id) else { continue };
+            let Some(exchange) = self.exchanges.get(id) else {
+                self.end_probe(id);
+                continue;
+            };
             let Some(lost) = exchange.ask.outstanding.take(sent) else { continue };
             exchange.ask.network_error = true;
             self.sockets.release(sent);
-            self.lost(lost.peer, lost.permit, fault);
+            self.lost(&lost, fault);
             self.step(id, Next::Again);
         }
     }
 
-    fn lost(&mut self, peer: PeerId, permit: Permit, fault: Fault) {
-        self.state.ended(peer, permit, End::Unreachable, self.now.ms);
+    fn lost(&mut self, one: &Outstanding, fault: Fault) {
+        let waited_us = self.now.us.saturating_sub(one.at_us);
+        self.state.ended(one.peer, one.permit, waited_us, End::Unreachable, self.now.ms);
         let failure = if fault == Fault::Refused { Failure::Refused } else { Failure::Network };
-        if let Some(peer) = self.peers.get(peer) {
+        if let Some(peer) = self.peers.get(one.peer) {
             peer.counters.failed(failure);
         }
     }
@@ -253,6 +278,24 @@ fn failure_of(error: &io::Error) -> Failure {
         io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset => Failure::Refused,
         io::ErrorKind::TimedOut => Failure::Timeout,
         _ => Failure::Network,
+    }
+}
+
+/// What an error of a stream tells of an upstream that is asked over it alone.
+fn end_by(error: &io::Error, told: bool) -> End {
+    match fault_of(error) {
+        // Of our own making.
+        Some(StreamFault::Busy | StreamFault::OverBudget) => End::Abandoned,
+        Some(StreamFault::Timeout) if told => End::Abandoned,
+        Some(StreamFault::Timeout) => End::TimedOut,
+        // It is there, and no use.
+        Some(
+            StreamFault::HttpStatus
+            | StreamFault::ContentType
+            | StreamFault::TooLarge
+            | StreamFault::Malformed,
+        ) => End::Answered(Quality::Failure),
+        _ => End::Unreachable,
     }
 }
 

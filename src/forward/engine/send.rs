@@ -9,7 +9,7 @@ use crate::socket::Fault;
 use super::Engine;
 use crate::forward::exchange::{NEVER, Next, Outstanding, OverStream};
 use crate::forward::inbox::Work;
-use crate::forward::pace::{End, Kind, Permit, UpstreamState as _};
+use crate::forward::pace::{End, Kind, Permit};
 use crate::forward::peers::{PeerId, Queued};
 use crate::forward::sockets::Sent;
 
@@ -37,11 +37,11 @@ impl Engine {
         let exchange = self.exchanges.get(id)?;
         let group = self.peers.of(exchange.group(), &self.shared.metrics);
         let ask = &mut exchange.ask;
-        let at = self.state.choose(group, ask.asked, self.now.ms)?;
+        let at = self.state.choose(&self.peers, group, ask.asked, self.now.ms)?;
         ask.asked |= 1u64.checked_shl(at as u32)?;
         // Another server: its own OPT, its own TCP.
         (ask.opt, ask.tcp_done) = (true, false);
-        group.get(at).copied()
+        self.peers.members(group).get(at).copied()
     }
 
     /// Queues the query of `id` for `peer`.
@@ -54,7 +54,7 @@ impl Engine {
     fn queue(&mut self, id: u64, peer: PeerId, kind: Kind) -> bool {
         let now = self.now.ms;
         let Some(exchange) = self.exchanges.get(id) else { return false };
-        let Ok(permit) = self.state.admit(peer, exchange.client, kind, now) else {
+        let Ok(permit) = self.state.admit(peer, exchange.asker, kind, now) else {
             exchange.ask.over = true;
             return false;
         };
@@ -69,11 +69,11 @@ impl Engine {
         let ask = &mut exchange.ask;
         ask.peer = Some(peer);
         if kind != Kind::Hedge && ask.resends < RESENDS {
-            let wait = self.state.resend_after(peer, now);
+            let wait = self.state.resend_after(peer);
             ask.resend_at = wait.map_or(NEVER, |wait| now.saturating_add(wait << ask.resends));
         }
         if kind == Kind::Query && !ask.hedged {
-            let wait = self.state.hedge_after(peer, now);
+            let wait = self.state.hedge_after(peer);
             ask.hedge_at = wait.map_or(NEVER, |wait| now.saturating_add(wait));
         }
         true
@@ -82,6 +82,7 @@ impl Engine {
     /// No response came in time: the next upstream is asked, or the last one
     /// once more.
     pub(super) fn resend(&mut self, id: u64) {
+        self.tell_silence(id);
         let Some(exchange) = self.exchanges.get(id) else { return };
         let ask = &mut exchange.ask;
         (ask.resend_at, ask.hedge_at) = (NEVER, NEVER);
@@ -93,6 +94,19 @@ impl Engine {
         let Some(next) = self.choose(id).or(same) else { return };
         if !self.queue(id, next, Kind::Resend) && !self.is_waiting(id) {
             self.step(id, Next::Again);
+        }
+    }
+
+    /// What is out for `id` has taken too long, where that was not told yet.
+    fn tell_silence(&mut self, id: u64) {
+        let (now, state) = (self.now, &self.state);
+        let Some(exchange) = self.exchanges.get(id) else { return };
+        let is_silent = |peer, at_us| state.is_silent(peer, now.us.saturating_sub(at_us), now.ms);
+        for one in exchange.ask.outstanding.iter_mut().filter(|one| !one.told) {
+            one.told = is_silent(one.peer, one.at_us);
+        }
+        for one in exchange.ask.streams.iter_mut().filter(|one| !one.told) {
+            one.told = is_silent(one.peer, one.at_us);
         }
     }
 
@@ -139,7 +153,7 @@ impl Engine {
                 if let Some(one) = assigned {
                     self.sockets.release(one);
                 }
-                self.state.ended(peer, query.permit, End::Abandoned, self.now.ms);
+                self.state.ended(peer, query.permit, 0, End::Abandoned, self.now.ms);
                 continue;
             };
             let Some(one) = assigned else {
@@ -148,7 +162,8 @@ impl Engine {
             };
             let opt = exchange.ask.opt.then_some(self.tables.limits.udp_bytes);
             exchange.ask.queued = exchange.ask.queued.saturating_sub(1);
-            let flight = Outstanding { sent: one, peer, permit: query.permit, at_us: self.now.us };
+            let (permit, at_us) = (query.permit, self.now.us);
+            let flight = Outstanding { sent: one, peer, permit, at_us, told: false };
             let oldest = exchange.ask.outstanding.push(flight);
             let (question, name) = (&exchange.question, exchange.name());
             outbox.push(None, None, |bytes| question.append_query(name, one.id, opt, bytes));
@@ -214,7 +229,7 @@ impl Engine {
 
     /// A query that was queued cannot be sent.
     fn unsent(&mut self, peer: PeerId, query: Queued) {
-        self.state.ended(peer, query.permit, End::Unreachable, self.now.ms);
+        self.state.ended(peer, query.permit, 0, End::Unreachable, self.now.ms);
         let Some(exchange) = self.exchanges.get(query.exchange) else { return };
         exchange.ask.queued = exchange.ask.queued.saturating_sub(1);
         exchange.ask.network_error = true;
@@ -236,7 +251,7 @@ impl Engine {
         }
         let Some(exchange) = self.exchanges.get(id) else { return false };
         let Some(peer) = exchange.ask.peer else { return false };
-        let Ok(permit) = self.state.admit(peer, exchange.client, Kind::Tcp, self.now.ms) else {
+        let Ok(permit) = self.state.admit(peer, exchange.asker, Kind::Tcp, self.now.ms) else {
             exchange.ask.over = true;
             return false;
         };
@@ -259,10 +274,12 @@ impl Engine {
             drop(inbox.push(Work::Stream { exchange: id, task, result }));
             inbox.ring();
         };
-        let task = self.shared.streams.ask(&entry.upstream, query, deadline, done);
+        let again = self.state.again(peer, exchange.asker);
+        let task = self.shared.streams.ask(&entry.upstream, query, deadline, again, done);
         entry.upstream.count_stream(&entry.counters);
         exchange.ask.peer = Some(peer);
         exchange.ask.tcp_done = true;
-        exchange.ask.streams.push(OverStream { task, peer, permit, at_us: self.now.us });
+        let (at_us, told) = (self.now.us, !entry.upstream.is_stream());
+        exchange.ask.streams.push(OverStream { task, peer, permit, at_us, told });
     }
 }

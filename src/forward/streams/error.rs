@@ -43,6 +43,7 @@ impl fmt::Display for StreamError {
             StreamFault::Malformed => "response unreadable",
             StreamFault::Busy => "all connections full",
             StreamFault::BackOff => "failed a moment ago",
+            StreamFault::OverBudget => "no more queries allowed",
         };
         match self.detail.as_str() {
             "" => f.write_str(what),
@@ -52,6 +53,11 @@ impl fmt::Display for StreamError {
 }
 
 impl std::error::Error for StreamError {}
+
+/// The fault in an error that was made of a [`StreamError`].
+pub fn fault_of(error: &io::Error) -> Option<StreamFault> {
+    error.get_ref()?.downcast_ref::<StreamError>().map(|error| error.fault)
+}
 
 impl From<StreamError> for io::Error {
     fn from(error: StreamError) -> Self {
@@ -70,7 +76,8 @@ impl From<StreamError> for io::Error {
             | StreamFault::Tls
             | StreamFault::Alpn
             | StreamFault::Busy
-            | StreamFault::BackOff => io::ErrorKind::NotConnected,
+            | StreamFault::BackOff
+            | StreamFault::OverBudget => io::ErrorKind::NotConnected,
         };
         Self::new(kind, error)
     }

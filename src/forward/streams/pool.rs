@@ -184,10 +184,12 @@ impl Pool {
         }
     }
 
-    /// Asks, on another connection again if one ends. The caller bounds the time.
+    /// Asks, on another connection again if one ends and `again` lets it. The
+    /// caller bounds the time.
     pub(super) async fn exchange(
         self: &Arc<Self>,
         query: Arc<Prepared>,
+        again: &mut (impl FnMut() -> bool + Send),
     ) -> Result<UpstreamReply, StreamError> {
         let mut moves = 0;
         loop {
@@ -208,6 +210,10 @@ impl Pool {
                             StreamFault::Lost,
                             format!("{} connections", moves + 1),
                         ));
+                    }
+                    // What was never sent takes nothing of what may be sent.
+                    if matches!(trouble, Trouble::Lost) && !again() {
+                        return Err(StreamError::new(StreamFault::OverBudget, ""));
                     }
                     moves += 1;
                     self.counters.streams.moved();
