@@ -135,8 +135,12 @@ fn a_noisy_client_leaves_room_for_the_others_at_saturation() {
     let upstream = Upstream::start(|asked| Act::Hold(good(asked)));
     let rig = Rig::new("", budgeted(upstream.address, None, Some(40)), |_| {});
     let noisy: Vec<_> = (0..100).map(|n| begin_from(&rig, 1, &format!("n{n}.example"))).collect();
-    rig.until(|forwarder| forwarder.metrics().load().0 == upstream.seen().len() as u64);
-    let taken = upstream.seen().len();
+    let decided = |usage: &Usage| {
+        let counts = &usage.counts;
+        counts.admitted.iter().chain(counts.refused.iter().flatten()).sum::<u64>()
+    };
+    rig.until(|_| decided(&usage(&rig)) == 100);
+    let taken = usage(&rig).in_flight as usize;
     // Alone it has nearly all; the others find some left.
     assert!((30..40).contains(&taken), "{taken}");
     let quiet = begin_from(&rig, 2, "quiet.example");
