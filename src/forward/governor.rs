@@ -202,14 +202,28 @@ impl Upstream {
 
     /// How long a first message is waited for before it is sent again; the
     /// second resend comes after twice as long.
+    #[inline]
     pub fn resend_after(&self) -> Duration {
-        self.waits.get().0
+        Duration::from_millis(self.resend_after_ms())
+    }
+
+    /// The same in milliseconds.
+    #[inline]
+    pub fn resend_after_ms(&self) -> u64 {
+        self.waits.resend()
     }
 
     /// How long a message is waited for before the next upstream is asked as
     /// well; `None` while too little is known.
+    #[inline]
     pub fn hedge_after(&self) -> Option<Duration> {
-        self.waits.get().1
+        self.hedge_after_ms().map(Duration::from_millis)
+    }
+
+    /// The same in milliseconds.
+    #[inline]
+    pub fn hedge_after_ms(&self) -> Option<u64> {
+        self.waits.hedge()
     }
 
     /// A probe came back after `rtt`.

@@ -30,7 +30,7 @@ pub mod rtt;
 
 use std::time::Duration;
 
-use rtt::Rtt;
+use rtt::{Rtt, micros};
 
 use crate::wire::Rcode;
 
@@ -365,13 +365,19 @@ impl Health {
     /// How long a first query is waited for before it is sent again; a second
     /// resend comes after twice as long again.
     pub fn resend_after(&self) -> Duration {
-        self.rtt.resend_after(Duration::from_millis(self.settings.resend_ms))
+        Duration::from_micros(self.waits().0)
     }
 
     /// How long a query is waited for before the next upstream is asked as
     /// well; `None` while too little is known.
     pub fn hedge_after(&self) -> Option<Duration> {
-        self.rtt.hedge_after().map(|after| after.min(self.resend_after()))
+        self.waits().1.map(Duration::from_micros)
+    }
+
+    /// Both of them in microseconds.
+    pub fn waits(&self) -> (u64, Option<u64>) {
+        let resend = self.rtt.resend_after(self.settings.resend_ms.saturating_mul(1000));
+        (resend, self.rtt.hedge_after().map(|hedge| hedge.min(resend)))
     }
 
     /// Follows the share of bad ends; a bad one makes an upstream suspect.
@@ -428,7 +434,7 @@ impl Health {
 }
 
 fn sent_at(now: u64, waited: Duration) -> u64 {
-    now.saturating_sub(u64::try_from(waited.as_millis()).unwrap_or(u64::MAX))
+    now.saturating_sub(micros(waited) / 1000)
 }
 
 #[cfg(test)]

@@ -159,14 +159,14 @@ impl Governed {
     #[inline]
     pub(super) fn resend_after(&self, peer: PeerId) -> Option<u64> {
         let upstream = self.get(peer).filter(|_| self.resends)?;
-        Some(milliseconds(upstream.resend_after()))
+        Some(upstream.resend_after_ms())
     }
 
     /// How long a query is waited for before the next upstream is asked as well.
     #[inline]
     pub(super) fn hedge_after(&self, peer: PeerId) -> Option<u64> {
         let upstream = self.get(peer).filter(|_| self.resends)?;
-        upstream.hedge_after().map(milliseconds)
+        upstream.hedge_after_ms()
     }
 
     /// Whether a query may be sent.
@@ -240,7 +240,7 @@ impl Governed {
     /// How long a query would be waited for before it is sent again, whether
     /// that is done or not, in milliseconds.
     pub(super) fn patience(&self, peer: PeerId) -> u64 {
-        self.get(peer).map_or(0, |upstream| milliseconds(upstream.resend_after()))
+        self.get(peer).map_or(0, |upstream| upstream.resend_after_ms())
     }
 
     /// When the next probe is due, or a little earlier.
@@ -253,10 +253,6 @@ impl Governed {
     pub(super) fn due_probes(&self, now: u64) -> Vec<Probe> {
         self.governor.due_probes(rand::random(), now)
     }
-}
-
-fn milliseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

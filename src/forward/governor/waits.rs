@@ -1,7 +1,6 @@
 //! The waits of an upstream, in one word.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use crate::forward::health::Health;
 
@@ -10,24 +9,27 @@ use crate::forward::health::Health;
 #[derive(Debug, Default)]
 pub(super) struct Waits(AtomicU64);
 
-impl Waits {
-    /// No hedging.
-    const NONE: u64 = u32::MAX as u64;
+/// No hedging.
+const NONE: u64 = u32::MAX as u64;
 
+impl Waits {
     /// Takes them from what is known.
+    #[inline]
     pub(super) fn set(&self, health: &Health) {
-        let cut = |wait: Duration| {
-            u64::try_from(wait.as_micros().div_ceil(1000)).unwrap_or(Self::NONE).min(Self::NONE - 1)
-        };
-        let (resend, hedge) = (cut(health.resend_after()), health.hedge_after().map_or(Self::NONE, cut));
-        self.0.store(hedge << 32 | resend, Ordering::Relaxed);
+        let (resend, hedge) = health.waits();
+        let cut = |us: u64| us.div_ceil(1000).min(NONE - 1);
+        self.0.store(hedge.map_or(NONE, cut) << 32 | cut(resend), Ordering::Relaxed);
     }
 
-    /// Before a resend, and before a hedge.
+    /// Before a resend.
     #[inline]
-    pub(super) fn get(&self) -> (Duration, Option<Duration>) {
-        let both = self.0.load(Ordering::Relaxed);
-        let (resend, hedge) = (both & Self::NONE, both >> 32);
-        (Duration::from_millis(resend), (hedge != Self::NONE).then(|| Duration::from_millis(hedge)))
+    pub(super) fn resend(&self) -> u64 {
+        self.0.load(Ordering::Relaxed) & NONE
+    }
+
+    /// Before a hedge.
+    #[inline]
+    pub(super) fn hedge(&self) -> Option<u64> {
+        Some(self.0.load(Ordering::Relaxed) >> 32).filter(|hedge| *hedge != NONE)
     }
 }
