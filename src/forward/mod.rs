@@ -11,10 +11,9 @@
 //! extended errors survive; hickory-resolver's `Resolver` loses them. All
 //! exchanges live on one thread with one epoll set, which works in passes over
 //! batches of datagrams: a task per packet costs more than the packet, and so
-//! does a system call. What upstreams may be sent, and whether
-//! they answer, is the [`governor`]'s, behind `pace`. Upstreams
-//! over TCP, TLS and HTTPS are asked through [`streams`], whose tasks hand the
-//! responses back to that thread. Expired answers stand in, and hot ones are
+//! does a system call. What upstreams may be sent, and whether they answer, is
+//! the [`governor`]'s, behind `pace`. Upstreams over TCP, TLS and HTTPS are asked
+//! through [`streams`], whose tasks hand the responses back to that thread. Expired answers stand in, and hot ones are
 //! renewed, by who waits: the engine knows neither.
 
 pub mod budget;
