@@ -402,7 +402,8 @@ table! {
         /// milliseconds (RFC 8767), and the exchange goes on.
         stale_milliseconds: u32 = 1800, in 0..=30_000;
         /// An unanswered query is sent again after this, in milliseconds, or sooner where the
-        /// upstream is known to be faster; once more after twice the time.
+        /// upstream is known to be faster; once more after twice the time, in several copies
+        /// where much is lost on the way.
         resend_milliseconds: u32 = 800, in 50..=10_000;
         /// An exchange is given up after this, in milliseconds. It may outlast the client and fill
         /// the response cache.

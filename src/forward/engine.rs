@@ -32,7 +32,8 @@ use crate::wire::Ede;
 
 use super::cache::{Key, ResponseCache};
 use super::entry::Entry;
-use super::exchange::{Exchange, LOOPS, NEVER, Next, Outstanding, OverStream};
+use super::exchange::{Exchange, LOOPS, NEVER, Next, OverStream};
+use super::flights::Outstanding;
 use super::governor::{Begun, Governor};
 use super::inbox::{Handle, Inbox, Work};
 use super::kept::Kept;
@@ -265,10 +266,12 @@ impl Engine {
             let next = self.give_up(id, clock);
             return self.step(id, next);
         }
-        if exchange.ask.resend_at <= now {
-            self.resend(id);
-        } else if exchange.ask.hedge_at <= now {
+        let (hedges, resends) = (exchange.ask.hedge_at <= now, exchange.ask.lines.due() <= now);
+        if hedges {
             self.hedge(id);
+        }
+        if resends {
+            self.resend(id);
         }
         self.arm(id);
     }

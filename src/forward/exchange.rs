@@ -13,19 +13,17 @@ use crate::wire::{Ede, Flags, Name, Rcode};
 
 use super::chain::{self, Chain};
 use super::entry::{Checked, Entry, TtlBounds};
+use super::flights::{Flights, Outstanding};
+use super::lines::Lines;
 use super::pace::{Asker, Permit};
 use super::peers::PeerId;
 use super::question::Question;
 use super::reply::{self, UpstreamReply};
 use super::rules::Group;
-use super::sockets::Sent;
 use super::{Local, Waiter};
 
 /// Most names that are asked for one question: Azure's chains have up to six.
 pub(super) const MAX_NAMES: usize = 8;
-/// Most queries of one ask whose responses still count: the first, two
-/// resends, and one more. A further one takes the place of the oldest.
-const FLIGHTS: usize = 4;
 /// What a client gets whose chain of CNAMEs goes round.
 pub(super) const LOOPS: Ede = Ede { code: 0, text: "upstream's CNAME chain loops" };
 /// No time: what is due then is never due.
@@ -37,64 +35,6 @@ pub(super) struct Waiting {
     pub(super) expires: u64,
     /// Whom to tell.
     pub(super) waiter: Box<dyn Waiter>,
-}
-
-/// One query that went out over UDP.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Outstanding {
-    /// Where its response will come in.
-    pub(super) sent: Sent,
-    /// Whom it went to.
-    pub(super) peer: PeerId,
-    /// The right to it.
-    pub(super) permit: Permit,
-    /// When, in microseconds.
-    pub(super) at_us: u64,
-    /// Whether its silence was told of.
-    pub(super) told: bool,
-}
-
-/// Queries that may still be answered.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Flights {
-    list: [Option<Outstanding>; FLIGHTS],
-}
-
-impl Flights {
-    /// Adds one; returns the oldest, where all places were taken.
-    pub(super) fn push(&mut self, one: Outstanding) -> Option<Outstanding> {
-        if let Some(free) = self.list.iter_mut().find(|place| place.is_none()) {
-            *free = Some(one);
-            return None;
-        }
-        self.list.rotate_left(1);
-        self.list.last_mut()?.replace(one)
-    }
-
-    /// Takes the one out that was sent as `sent`.
-    pub(super) fn take(&mut self, sent: Sent) -> Option<Outstanding> {
-        self.list.iter_mut().find(|place| place.is_some_and(|one| one.sent == sent))?.take()
-    }
-
-    /// Takes any one out.
-    pub(super) fn pop(&mut self) -> Option<Outstanding> {
-        self.list.iter_mut().find_map(Option::take)
-    }
-
-    /// All of them, to be changed.
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Outstanding> {
-        self.list.iter_mut().flatten()
-    }
-
-    /// All of them.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Outstanding> {
-        self.list.iter().flatten()
-    }
-
-    /// Whether there is none.
-    pub(super) fn is_empty(&self) -> bool {
-        self.iter().next().is_none()
-    }
 }
 
 /// One query that went out over a stream.
@@ -124,8 +64,8 @@ pub(super) struct Ask {
     pub(super) peer: Option<PeerId>,
     /// Queries that go out at the end of the pass.
     pub(super) queued: u8,
-    /// How often it was sent again.
-    pub(super) resends: u8,
+    /// What is sent again, and when.
+    pub(super) lines: Lines,
     /// Whether our OPT goes with the query.
     pub(super) opt: bool,
     /// Whether the next upstream was asked before this one failed.
@@ -138,8 +78,6 @@ pub(super) struct Ask {
     pub(super) network_error: bool,
     /// Whether an upstream may not be sent any more at the moment.
     pub(super) over: bool,
-    /// When to resend.
-    pub(super) resend_at: u64,
     /// When to ask the next upstream as well.
     pub(super) hedge_at: u64,
     /// Queries that may still be answered.
@@ -160,14 +98,13 @@ impl Ask {
             asked: 0,
             peer: None,
             queued: 0,
-            resends: 0,
+            lines: Lines::NONE,
             opt: true,
             hedged: false,
             moved_by_rcode: false,
             tcp_done: false,
             network_error: false,
             over: false,
-            resend_at: NEVER,
             hedge_at: NEVER,
             outstanding: Flights::default(),
             streams: Vec::new(),
@@ -286,7 +223,7 @@ impl Exchange {
 
     /// The next moment at which something is due.
     pub(super) fn due(&self) -> u64 {
-        self.deadline.min(self.expires).min(self.ask.resend_at).min(self.ask.hedge_at)
+        self.deadline.min(self.expires).min(self.ask.lines.due()).min(self.ask.hedge_at)
     }
 
     /// Milliseconds on the workers' clock at `now`.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::metrics::forward::{ForwardMetrics, UpstreamCounters};
 
+use super::loss::Loss;
 use super::pace::Permit;
 use super::rules::Group;
 use super::system;
@@ -46,6 +47,8 @@ pub(super) struct Peer {
     pub(super) counters: Arc<UpstreamCounters>,
     /// Queries that go out at the end of the pass.
     pub(super) queued: Vec<Queued>,
+    /// What is lost on the way.
+    pub(super) loss: Loss,
     /// Whether anybody on this host may ask from its address as well.
     shared: bool,
     /// Questions that came back from it since it last answered one of those.
@@ -132,7 +135,8 @@ impl Peers {
         let at = known.unwrap_or_else(|| {
             let (counters, shared) = (metrics.upstream(&**upstream), is_shared(upstream.address().ip()));
             let upstream = Arc::clone(upstream);
-            self.list.push(Peer { upstream, counters, queued: Vec::new(), shared, suspected: 0 });
+            let (queued, loss) = (Vec::new(), Loss::default());
+            self.list.push(Peer { upstream, counters, queued, loss, shared, suspected: 0 });
             self.list.len() - 1
         });
         // Far more than any configuration lists: the excess shares a number.

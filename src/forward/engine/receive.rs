@@ -12,7 +12,8 @@ use crate::wire::{Name, Rcode};
 
 use super::Engine;
 use crate::forward::chain::Chain;
-use crate::forward::exchange::{Exchange, Next, Outstanding, OverStream};
+use crate::forward::exchange::{Exchange, Next, OverStream};
+use crate::forward::flights::Outstanding;
 use crate::forward::health::Quality;
 use crate::forward::kept::{Checked, Marks, Traits};
 use crate::forward::pace::End;
@@ -138,6 +139,7 @@ impl Engine {
         };
         let Some(one) = exchange.ask.outstanding.take(sent) else { return };
         exchange.ask.peer = Some(one.peer);
+        exchange.ask.lines.over(one.peer);
         let rcode = match (&read, &salvaged) {
             (Ok(facts), _) => facts.rcode,
             (Err(_), Some(reply)) => reply.rcode,
@@ -160,12 +162,29 @@ impl Engine {
             Some(exchange) if exchange.is_about_opt(rcode) => Quality::Good,
             _ => self.tables.limits.failures.quality(rcode),
         };
+        let is_suspect = exchange.is_some_and(|exchange| exchange.suspect);
         self.state.ended(one.peer, one.permit, rtt_us, End::Answered(quality), self.now.ms);
+        self.count_lost(id, one);
         let Some(peer) = self.peers.get_mut(one.peer) else { return };
+        peer.loss.answered();
         peer.counters.answered_us(rtt_us);
         count_rcode(&peer.counters, rcode);
-        if exchange.is_some_and(|exchange| exchange.suspect) {
+        if is_suspect {
             peer.cleared();
+        }
+    }
+
+    /// What was sent before `one`, which was answered, and is late, is lost.
+    fn count_lost(&mut self, id: u64, one: Outstanding) {
+        let Some(exchange) = self.exchanges.peek(id) else { return };
+        for earlier in exchange.ask.outstanding.iter().filter(|other| other.at_us < one.at_us) {
+            let waited = self.now.us.saturating_sub(earlier.at_us) / 1000;
+            let patience = self.state.resend_after(earlier.peer);
+            if patience.is_some_and(|patience| waited >= patience)
+                && let Some(peer) = self.peers.get_mut(earlier.peer)
+            {
+                peer.loss.lost();
+            }
         }
     }
 
@@ -249,6 +268,7 @@ impl Engine {
             };
             let Some(lost) = exchange.ask.outstanding.take(sent) else { continue };
             exchange.ask.network_error = true;
+            exchange.ask.lines.over(lost.peer);
             self.sockets.release(sent);
             self.lost(&lost, fault);
             self.step(id, Next::Again);

@@ -7,8 +7,10 @@ use crate::metrics::forward::Failure;
 use crate::socket::Fault;
 
 use super::Engine;
-use crate::forward::exchange::{NEVER, Next, Outstanding, OverStream};
+use crate::forward::exchange::{NEVER, Next, OverStream};
+use crate::forward::flights::Outstanding;
 use crate::forward::inbox::Work;
+use crate::forward::lines::{Due, Line};
 use crate::forward::pace::{End, Kind, Permit};
 use crate::forward::peers::{PeerId, Queued};
 use crate::forward::sockets::Sent;
@@ -17,15 +19,13 @@ use crate::forward::sockets::Sent;
 /// so that the ports in use stay many under load and no single receive buffer
 /// takes everything.
 const PER_SOCKET: usize = 32;
-/// Resends of a query, each after twice the time of the one before.
-const RESENDS: u8 = 2;
 
 impl Engine {
     /// Queues the query of `id` for the next upstream that was not asked yet;
     /// `false` if there is none that may be asked.
     pub(super) fn ask_next(&mut self, id: u64) -> bool {
         while let Some(peer) = self.choose(id) {
-            if self.queue(id, peer, Kind::Query) {
+            if self.queue(id, peer, Kind::Query, Line::First) {
                 return true;
             }
         }
@@ -46,12 +46,13 @@ impl Engine {
 
     /// Queues the query of `id` for `peer`.
     pub(super) fn queue_query(&mut self, id: u64, peer: PeerId) -> bool {
-        self.queue(id, peer, Kind::Query)
+        let line = self.exchanges.peek(id).map_or(Line::First, |exchange| exchange.ask.lines.of(peer));
+        self.queue(id, peer, Kind::Query, line)
     }
 
     /// Queues a query for the end of the pass and sets its times. `false` if
     /// the upstream may not be sent more at the moment.
-    fn queue(&mut self, id: u64, peer: PeerId, kind: Kind) -> bool {
+    fn queue(&mut self, id: u64, peer: PeerId, kind: Kind, line: Line) -> bool {
         let now = self.now.ms;
         let Some(exchange) = self.exchanges.get(id) else { return false };
         let Ok(permit) = self.state.admit(peer, exchange.asker, kind, now) else {
@@ -68,32 +69,44 @@ impl Engine {
         let Some(exchange) = self.exchanges.get(id) else { return false };
         let ask = &mut exchange.ask;
         ask.peer = Some(peer);
-        if kind != Kind::Hedge && ask.resends < RESENDS {
-            let wait = self.state.resend_after(peer);
-            ask.resend_at = wait.map_or(NEVER, |wait| now.saturating_add(wait << ask.resends));
-        }
+        let wait = self.state.resend_after(peer);
+        ask.lines.sent(line, peer, kind == Kind::Resend, now, wait);
         if kind == Kind::Query && !ask.hedged {
-            let wait = self.state.hedge_after(peer);
+            // What is due to be sent again is due elsewhere, too.
+            let wait = self.state.hedge_after(peer).or(wait).min(wait);
             ask.hedge_at = wait.map_or(NEVER, |wait| now.saturating_add(wait));
         }
         true
     }
 
-    /// No response came in time: the next upstream is asked, or the last one
-    /// once more.
+    /// No response came in time: an upstream that was not asked is, or the same
+    /// one once more.
     pub(super) fn resend(&mut self, id: u64) {
         self.tell_silence(id);
-        let Some(exchange) = self.exchanges.get(id) else { return };
-        let ask = &mut exchange.ask;
-        (ask.resend_at, ask.hedge_at) = (NEVER, NEVER);
-        ask.resends += 1;
-        // What went over a stream is not lost: only another upstream helps.
-        let is_datagram =
-            |peer: &PeerId| self.peers.get(*peer).is_some_and(|peer| !peer.upstream.is_stream());
-        let same = ask.peer.filter(is_datagram);
-        let Some(next) = self.choose(id).or(same) else { return };
-        if !self.queue(id, next, Kind::Resend) && !self.is_waiting(id) {
-            self.step(id, Next::Again);
+        let now = self.now.ms;
+        while let Some(exchange) = self.exchanges.get(id)
+            && let Some(Due { line, peer: same, is_last }) = exchange.ask.lines.take(now)
+        {
+            // What went over a stream is not lost: only another upstream helps.
+            let is_datagram = self.peers.get(same).is_some_and(|peer| !peer.upstream.is_stream());
+            let Some(next) = self.choose(id).or(is_datagram.then_some(same)) else { continue };
+            let is_sent = self.queue(id, next, Kind::Resend, line);
+            if !is_sent && !self.is_waiting(id) {
+                return self.step(id, Next::Again);
+            }
+            if is_sent && is_last {
+                self.copy(id, next, line);
+            }
+        }
+    }
+
+    /// Adds to the last resend of a line what the path is likely to lose.
+    fn copy(&mut self, id: u64, peer: PeerId, line: Line) {
+        let copies = self.peers.get(peer).map_or(1, |peer| peer.loss.copies());
+        for _ in 1..copies {
+            if !self.queue(id, peer, Kind::Resend, line) {
+                return;
+            }
         }
     }
 
@@ -117,7 +130,7 @@ impl Engine {
         exchange.ask.hedge_at = NEVER;
         exchange.ask.hedged = true;
         if let Some(peer) = self.choose(id) {
-            self.queue(id, peer, Kind::Hedge);
+            self.queue(id, peer, Kind::Hedge, Line::Hedge);
         }
     }
 
@@ -244,7 +257,8 @@ impl Engine {
     pub(super) fn start_stream(&mut self, id: u64) -> bool {
         let Some(exchange) = self.exchanges.get(id) else { return false };
         exchange.ask.tcp_done = true;
-        (exchange.ask.resend_at, exchange.ask.hedge_at) = (NEVER, NEVER);
+        exchange.ask.lines.stop();
+        exchange.ask.hedge_at = NEVER;
         let mut flights = std::mem::take(&mut exchange.ask.outstanding);
         while let Some(one) = flights.pop() {
             self.abandon(one);
