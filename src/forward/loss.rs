@@ -54,11 +54,11 @@ impl Loss {
 mod tests {
     use super::*;
 
-    /// After many ends of which `lost` in a hundred are losses, evenly spread.
-    fn copies(lost: u32) -> u8 {
+    /// After many ends of which `percent` in a hundred are losses, evenly spread.
+    fn copies(percent: u32) -> u8 {
         let mut loss = Loss::default();
         for i in 0..10_000 {
-            if i * 37 % 100 < lost { loss.lost() } else { loss.answered() }
+            if i * 37 % 100 < percent { loss.lost() } else { loss.answered() }
         }
         loss.copies()
     }

@@ -111,7 +111,9 @@ impl Tables {
         let rules = Rules::new(settings.forward.rules.iter().filter_map(rule).collect());
         let forward = &settings.forward;
         let limits = Limits {
-            client_deadline: forward.client_deadline,
+            // Less what the answer takes on its way: the query has waited for a
+            // batch, and the answer waits for a timer, a thread and the network.
+            client_deadline: forward.client_deadline / 50 * 49,
             stale_after: forward.stale_after,
             resend_after: forward.resend_after,
             exchange_deadline: forward.exchange_deadline.max(forward.client_deadline),
