@@ -1,9 +1,10 @@
 //! What an upstream is: its address, how queries travel there, and how it
 //! proves who it is.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -93,6 +94,52 @@ pub struct Upstream {
     pub ca_file: Option<PathBuf>,
     /// Whether its word on DNSSEC (AD) counts.
     pub trusted: bool,
+}
+
+impl Upstream {
+    /// All that is said of it as one line, for what outlives the process. Equal
+    /// upstreams have the same and others another, and it is written the same
+    /// way for good:
+    ///
+    /// ```text
+    /// udp://192.0.2.1:53
+    /// tls://[2001:db8::1]:853 name=dns.example pins=BASE64,BASE64 ca_file=/etc/ca.pem trusted
+    /// https://192.0.2.1:443/dns-query name=dns.example
+    /// ```
+    ///
+    /// Transport, address with its port, path, and in this order what is said
+    /// beyond. Bytes of the file's path that would end a word, and those outside
+    /// ASCII, are `%` and two hexadecimal digits. Nothing in it is secret.
+    pub fn identity(&self) -> String {
+        let mut text = format!("{}://{}{}", self.transport.label(), self.address, self.path);
+        if let Some(name) = &self.name {
+            text.extend([" name=", name]);
+        }
+        let pins: Vec<String> = self.pins.iter().map(Pin::to_string).collect();
+        if !pins.is_empty() {
+            text.extend([" pins=", &pins.join(",")]);
+        }
+        if let Some(path) = &self.ca_file {
+            text.push_str(" ca_file=");
+            push_escaped(&mut text, path);
+        }
+        if self.trusted {
+            text.push_str(" trusted");
+        }
+        text
+    }
+}
+
+/// Appends `path`, whatever its bytes, as one word of plain ASCII.
+fn push_escaped(text: &mut String, path: &Path) {
+    for byte in path.as_os_str().as_bytes() {
+        match *byte {
+            plain if plain.is_ascii_graphic() && plain != b'%' => text.push(char::from(plain)),
+            other => {
+                let _ = write!(text, "%{other:02X}");
+            }
+        }
+    }
 }
 
 impl From<SocketAddr> for Upstream {
@@ -314,6 +361,76 @@ mod tests {
             "10.0.0.1/24",
         ] {
             assert!(read(text).is_err(), "{text}");
+        }
+    }
+
+    /// One of each transport with all that it can have.
+    fn full(transport: UpstreamTransport) -> Upstream {
+        let https = transport == UpstreamTransport::Https;
+        let encrypted = transport.is_encrypted();
+        let address = ([192, 0, 2, 1], transport.default_port());
+        Upstream {
+            transport,
+            name: encrypted.then(|| "dns.example".to_owned()),
+            path: if https { "/dns-query".to_owned() } else { String::new() },
+            pins: if encrypted { vec![Pin([0; 32]), Pin([1; 32])] } else { Vec::new() },
+            ca_file: encrypted.then(|| "/etc/hubdns/ca 100%.pem".into()),
+            trusted: encrypted,
+            ..Upstream::from(SocketAddr::from(address))
+        }
+    }
+
+    #[test]
+    fn identities_are_as_documented() {
+        let zeros = format!("{}=", "A".repeat(43));
+        let ones = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
+        let proof =
+            format!("name=dns.example pins={zeros},{ones} ca_file=/etc/hubdns/ca%20100%25.pem trusted");
+        for (transport, identity) in [
+            (UpstreamTransport::Udp, "udp://192.0.2.1:53".to_owned()),
+            (UpstreamTransport::Tcp, "tcp://192.0.2.1:53".to_owned()),
+            (UpstreamTransport::Tls, format!("tls://192.0.2.1:853 {proof}")),
+            (UpstreamTransport::Https, format!("https://192.0.2.1:443/dns-query {proof}")),
+        ] {
+            assert_eq!(full(transport).identity(), identity);
+        }
+        let v6 = Upstream::from("[2001:db8::1]:5353".parse::<SocketAddr>().unwrap());
+        assert_eq!(v6.identity(), "udp://[2001:db8::1]:5353");
+        let unnamed =
+            Upstream { name: None, ca_file: None, pins: Vec::new(), ..full(UpstreamTransport::Tls) };
+        assert_eq!(unnamed.identity(), "tls://192.0.2.1:853 trusted");
+    }
+
+    #[test]
+    fn identities_differ_where_upstreams_do() {
+        let changes: [fn(&mut Upstream); 14] = [
+            |_| {},
+            |u| u.transport = UpstreamTransport::Tls,
+            |u| u.transport = UpstreamTransport::Tcp,
+            |u| u.address.set_port(8443),
+            |u| u.address.set_ip([192, 0, 2, 2].into()),
+            |u| u.name = None,
+            |u| u.name = Some("other.example".to_owned()),
+            |u| u.path = "/other".to_owned(),
+            |u| u.pins.truncate(1),
+            |u| u.pins = vec![Pin([0; 32]), Pin([2; 32])],
+            |u| u.ca_file = None,
+            |u| u.ca_file = Some("/etc/hubdns/ca%20100%25.pem".into()),
+            |u| u.ca_file = Some("/etc/hubdns/ca 100%.pem trusted".into()),
+            |u| u.trusted = false,
+        ];
+        let all: Vec<Upstream> = changes
+            .iter()
+            .map(|change| {
+                let mut upstream = full(UpstreamTransport::Https);
+                change(&mut upstream);
+                upstream
+            })
+            .collect();
+        for a in &all {
+            for b in &all {
+                assert_eq!(a.identity() == b.identity(), a == b, "{a:?} {b:?}");
+            }
         }
     }
 

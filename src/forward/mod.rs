@@ -201,11 +201,8 @@ impl Forwarder {
     /// What the rules in force are, by their numbers in the cache.
     fn saved_rules(&self) -> save::Rules {
         let tables = self.tables.load();
-        let fallback = tables.fallback.as_ref().map(|group| &group.upstreams);
-        let rule = |rule: &rules::Rule| {
-            let identity = format!("{} {:?} {fallback:?}", rule.suffix, rule.group.upstreams);
-            (rule.partition, identity)
-        };
+        let fallback = tables.fallback.as_deref();
+        let rule = |rule: &rules::Rule| (rule.partition, rule.identity(fallback));
         tables.rules.iter().map(rule).collect()
     }
 

@@ -29,6 +29,34 @@ pub struct Rule {
     pub partition: u32,
 }
 
+impl Rule {
+    /// What the rule is, by a text that stays as long as that does: the suffix,
+    /// the [identities] of its upstreams and of the fallback's, in their order.
+    ///
+    /// ```text
+    /// corp.example: udp://192.0.2.1:53 | tls://192.0.2.2:853 name=dns.example; fallback udp://192.0.2.3:53
+    /// ```
+    ///
+    /// [identities]: crate::config::Upstream::identity
+    pub fn identity(&self, fallback: Option<&Group>) -> String {
+        let mut text = format!("{}: {}", self.suffix, self.group.identity());
+        if let Some(fallback) = fallback {
+            text.push_str("; fallback ");
+            text.push_str(&fallback.identity());
+        }
+        text
+    }
+}
+
+impl Group {
+    /// The identities of its upstreams, whatever its name. No identity has a
+    /// space and a bar in it.
+    fn identity(&self) -> String {
+        let all: Vec<String> = self.upstreams.iter().map(|upstream| upstream.settings().identity()).collect();
+        all.join(" | ")
+    }
+}
+
 /// All rules, ready to be looked up.
 #[derive(Debug)]
 pub struct Rules {
@@ -129,6 +157,31 @@ mod tests {
         assert_eq!(find(&rules, "notcorp.example"), 1);
         assert_eq!(find(&rules, "b.corp.example"), 2);
         assert_eq!(find(&rules, "x.a.b.corp.example"), 3);
+    }
+
+    #[test]
+    fn rules_are_told_by_suffix_upstreams_and_fallback() {
+        let group = |addresses: &[&str]| {
+            let upstreams = addresses.iter().map(|text| Upstream::plain(text.parse().unwrap())).collect();
+            Group { name: "g".to_owned(), upstreams }
+        };
+        let identity = |suffix: &str, addresses: &[&str], fallback: Option<&[&str]>| {
+            let rule = Rule { suffix: suffix.parse().unwrap(), group: group(addresses).into(), partition: 1 };
+            rule.identity(fallback.map(group).as_ref())
+        };
+        let (one, two) = ("192.0.2.1:53", "[2001:db8::1]:53");
+        let all = [
+            identity("corp.example", &[one], None),
+            identity("example", &[one], None),
+            identity("corp.example", &[one, two], None),
+            identity("corp.example", &[two, one], None),
+            identity("corp.example", &[one], Some(&[two])),
+            identity("corp.example", &[one], Some(&[])),
+        ];
+        assert_eq!(all[2], "corp.example: udp://192.0.2.1:53 | udp://[2001:db8::1]:53");
+        assert_eq!(all[4], "corp.example: udp://192.0.2.1:53; fallback udp://[2001:db8::1]:53");
+        let different: std::collections::HashSet<&String> = all.iter().collect();
+        assert_eq!(different.len(), all.len());
     }
 
     #[test]
