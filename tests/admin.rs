@@ -288,6 +288,37 @@ fn a_bad_configuration_changes_nothing() {
 }
 
 #[test]
+fn a_reload_without_an_upstreams_certificates_changes_nothing() {
+    let mut daemon = Daemon::start(ESTATE);
+    let file = daemon.directory.path().join("ca.pem");
+    let with = ESTATE.replace("10.1.2.3", "10.1.2.99").replace(
+        "[forward]",
+        &format!(
+            "[[upstreams.servers]]\nurl = \"tls://127.0.0.1:9#dns.example\"\nca_file = \"{}\"\n[forward]",
+            file.display()
+        ),
+    );
+    daemon.rewrite(&with);
+    for text in [None, Some("no certificate")] {
+        if let Some(text) = text {
+            std::fs::write(&file, text).expect("written");
+        }
+        let output = daemon.cli(&["reload"]);
+        assert_eq!(output.status.code(), Some(1));
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(said.contains("upstreams[0].servers[0].ca_file: found "), "{said}");
+        assert_eq!(address(&daemon.ask("contoso.azurecr.io", Rtype::A)), Some([10, 1, 2, 3]));
+    }
+    let made = rcgen::generate_simple_self_signed(vec!["dns.example".to_owned()]).expect("a certificate");
+    std::fs::write(&file, made.cert.pem()).expect("written");
+    let output = daemon.cli(&["reload"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    daemon.wait_until("the new address is answered", |daemon| {
+        address(&daemon.ask("contoso.azurecr.io", Rtype::A)) == Some([10, 1, 2, 99])
+    });
+}
+
+#[test]
 fn listeners_cannot_change_at_run_time_and_it_says_so() {
     let mut daemon = Daemon::start(ESTATE);
     daemon.rewrite(&format!("{ESTATE}\n[server]\ndrain_seconds = 7\n[log]\nformat = \"json\"\n"));

@@ -93,6 +93,28 @@ fn check_validates_and_binds_nothing() {
 }
 
 #[test]
+fn check_tells_what_upstreams_lack_to_be_believed() {
+    let group = "[[upstreams]]\nname = \"abroad\"\naddresses = [\"tls://192.0.2.1#dns.example\"]\n";
+    let (guard, config) = file(&format!("{ESTATE}\n{group}"));
+    // Where the system keeps its certificates, by the variables that OpenSSL has made common.
+    let empty = guard.path().join("no-such-certificates");
+    let without = hubdns()
+        .args(["check", "--config", &config])
+        .env("SSL_CERT_FILE", &empty)
+        .env("SSL_CERT_DIR", &empty)
+        .output()
+        .expect("the binary starts");
+    let said = stdout(&without);
+    assert!(said.contains("remark: upstreams: tls://192.0.2.1:853#dns.example needs the system's"), "{said}");
+    let missing = config.replace("hubdns.toml", "none.pem");
+    let table = format!("[[upstreams.servers]]\nurl = \"tls://192.0.2.2\"\nca_file = \"{missing}\"\n");
+    let (_guard, config) = file(&format!("{ESTATE}\n{group}{table}"));
+    let output = run(&["check", "--config", &config]);
+    assert_eq!(output.status.code(), Some(78));
+    assert!(stderr(&output).contains(".ca_file: found \""), "{output:?}");
+}
+
+#[test]
 fn variables_override_the_file() {
     let (_guard, good) = file(ESTATE);
     let output =

@@ -110,6 +110,17 @@ fn a_missing_file_of_certificates_is_told() {
 }
 
 #[test]
+fn a_reload_takes_over_what_is_new_in_a_file_of_certificates() {
+    let (old, new) = (Authority::new(), Authority::new());
+    let server = server(&new.leaf(&[NAME], false));
+    let (client, upstream) = (Client::new(LIMITS), upstream(TLS, server.address, named(&old, NAME)));
+    assert_eq!(client.fault(&upstream, "www.example"), StreamFault::Certificate);
+    std::fs::copy(new.file(), old.file()).unwrap();
+    client.streams.configure(&std::iter::once(Arc::clone(&upstream)).collect(), LIMITS);
+    client.ask(&upstream, "www.example").unwrap();
+}
+
+#[test]
 fn a_server_without_tls_or_with_another_protocol_is_told() {
     let plain = Server::tcp(|_| vec![Do::Close]);
     let garbage = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

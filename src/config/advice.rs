@@ -2,10 +2,12 @@
 //! start. Never a reason to refuse a configuration.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use ipnet::IpNet;
+use rustls_platform_verifier::Verifier;
 
-use super::{Config, OwnMissing, Source};
+use super::{Config, OwnMissing, Source, Upstreams};
 
 /// Remarks on a valid configuration, each a sentence without a period that
 /// begins with a key. Looks at the file system, and so may change.
@@ -28,6 +30,7 @@ pub fn advice(config: &Config) -> Vec<String> {
         }
     }
     remarks.extend(unused_groups(config));
+    remarks.extend(without_authority(config));
     remarks
 }
 
@@ -49,4 +52,20 @@ fn unused_groups(config: &Config) -> impl Iterator<Item = String> + '_ {
     let is_used = |i: usize| forward.fallback == Some(i) || forward.rules.iter().any(|rule| rule.group == i);
     let unused = forward.groups.iter().enumerate().filter(move |(i, _)| !is_used(*i));
     unused.map(|(_, group)| format!("upstreams: no rule names the group {:?}", group.name))
+}
+
+/// The system's certificates may be installed later; without them no upstream
+/// that rests on them can prove who it is.
+fn without_authority(config: &Config) -> Option<String> {
+    let servers = config.forward.groups.iter().filter_map(|group| match &group.upstreams {
+        Upstreams::Servers(servers) => Some(servers),
+        Upstreams::System => None,
+    });
+    let rests = servers.flatten().find(|upstream| {
+        upstream.transport.is_encrypted() && upstream.ca_file.is_none() && !upstream.is_key_enough()
+    })?;
+    let error = Verifier::new(Arc::new(rustls::crypto::ring::default_provider())).err()?;
+    Some(format!(
+        "upstreams: {rests} needs the system's certificates or a ca_file, and the system has none ({error})"
+    ))
 }

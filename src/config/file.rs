@@ -382,7 +382,8 @@ table! {
         /// With a name or `ca_file` the certificate must be good as well; without, the key is
         /// enough.
         pins: Vec<Pin> = [];
-        /// PEM file of the certificates that are trusted instead of the system's.
+        /// PEM file of the certificates that are trusted instead of the system's, read whenever the
+        /// configuration is.
         ca_file: PathBuf = "";
         /// Whether this upstream validates DNSSEC: its AD flag goes to clients that set AD or DO.
         /// For `tls` and `https` only.

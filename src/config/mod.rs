@@ -21,6 +21,7 @@ mod rdata;
 mod schema;
 mod special;
 mod summary;
+mod trust;
 mod upstream;
 mod validate;
 mod value;
@@ -35,6 +36,7 @@ pub use keys::{KeyDoc, keys, keys_table};
 pub use load::Overrides;
 pub(crate) use rdata::from_text as rdata_from_text;
 pub use summary::summary;
+pub use trust::{TrustError, trusted_certificates};
 pub use upstream::{Pin, Streams, Upstream, UpstreamTransport};
 
 use std::net::{IpAddr, SocketAddr};

@@ -97,6 +97,12 @@ pub struct Upstream {
 }
 
 impl Upstream {
+    /// Whether a pinned key is all that it must prove (RFC 7858 section 4.2).
+    /// Whoever gives a name or an authority as well wants both checked.
+    pub const fn is_key_enough(&self) -> bool {
+        !self.pins.is_empty() && self.name.is_none() && self.ca_file.is_none()
+    }
+
     /// All that is said of it as one line, for what outlives the process. Equal
     /// upstreams have the same and others another, and it is written the same
     /// way for good:

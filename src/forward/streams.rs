@@ -99,14 +99,15 @@ impl Streams {
         task.abort_handle()
     }
 
-    /// Takes over reloaded limits. Connections to upstreams that `keep` does
-    /// not name end with their last response.
+    /// Takes over reloaded limits, and for the next connections what the files
+    /// of trusted certificates hold by now. Connections to upstreams that `keep`
+    /// does not name end with their last response.
     pub fn configure(&self, keep: &HashSet<Arc<Upstream>>, limits: config::Streams) {
         let gone: Vec<Arc<Pool>> = {
             let mut state = self.lock();
             state.limits = limits;
             for pool in state.pools.values() {
-                pool.set_limits(limits);
+                pool.configure(limits);
             }
             state.pools.extract_if(|upstream, _| !keep.contains(upstream)).map(|(_, pool)| pool).collect()
         };

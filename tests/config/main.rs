@@ -6,6 +6,7 @@ mod problems;
 mod problems_of_azure;
 mod problems_of_governor;
 mod problems_of_sources;
+mod problems_of_upstreams;
 
 use std::path::Path;
 
@@ -417,7 +418,8 @@ fn upstreams_are_read_in_all_their_forms() {
                 [[upstreams.servers]]\nurl = \"https://DNS.example/q\"\naddress = \"2001:db8::1\"\n\
                 pins = [\"FHkyLhvI0n70E47cJlRTamTrnYVcsYdjUGbr79CfAVI=\"]\nca_file = \"ca.pem\"\ntrusted = true\n\
                 [forward]\ndefault = \"a\"\n[forward.streams]\nidle_milliseconds = 500\nmax_connections = 1";
-    let forward = good(text).forward;
+    let directory = problems_of_upstreams::directory(&[("ca.pem", &problems_of_upstreams::certificate())]);
+    let forward = Config::parse(text, "t.toml", directory.path()).unwrap().forward;
     let Upstreams::Servers(servers) = &forward.groups[0].upstreams else { panic!("from the file") };
     let labels: Vec<String> = servers.iter().map(ToString::to_string).collect();
     assert_eq!(
@@ -430,7 +432,7 @@ fn upstreams_are_read_in_all_their_forms() {
         ]
     );
     let last = &servers[3];
-    assert_eq!(last.ca_file.as_deref(), Some(Path::new("/etc/hubdns/ca.pem")));
+    assert_eq!(last.ca_file.as_deref(), Some(&*directory.path().join("ca.pem")));
     assert_eq!((last.pins.len(), last.trusted, servers[2].trusted), (1, true, false));
     assert_eq!(forward.groups[0].upstreams.plain_addresses().len(), 2, "those that answer unencrypted");
     assert_eq!((forward.streams.idle.as_millis(), forward.streams.max_connections), (500, 1));

@@ -6,6 +6,7 @@ use std::path::Path;
 use crate::config::error::Report;
 use crate::config::file::{ConfigFile, UpstreamServerTable, UpstreamTable};
 use crate::config::schema::quote;
+use crate::config::trust::trusted_certificates;
 use crate::config::upstream::{Host, UpstreamUrl, tls_name};
 use crate::config::{AZURE_DNS, Upstream, UpstreamGroup, Upstreams};
 
@@ -164,6 +165,9 @@ fn detailed(key: &str, table: &UpstreamServerTable, base_dir: &Path, report: &mu
         }
     }
     let ca_file = (!table.ca_file.as_os_str().is_empty()).then(|| resolve_path(base_dir, &table.ca_file));
+    if let Some(path) = ca_file.as_ref().filter(|_| url.transport.is_encrypted()) {
+        check_ca_file(&at("ca_file"), path, report);
+    }
     Upstream {
         transport: url.transport,
         name,
@@ -172,6 +176,15 @@ fn detailed(key: &str, table: &UpstreamServerTable, base_dir: &Path, report: &mu
         ca_file,
         trusted: table.trusted,
         ..Upstream::from(SocketAddr::new(address, url.port))
+    }
+}
+
+/// Reports a file without which no connection could be opened: better at once
+/// than with the first query that it should carry.
+fn check_ca_file(key: &str, path: &Path, report: &mut Report) {
+    if let Err(error) = trusted_certificates(path) {
+        let found = format!("{}, which {error}", quote(&path.display().to_string()));
+        report.add(key, found, "a PEM file of at least one certificate, all of them X.509");
     }
 }
 

@@ -132,6 +132,9 @@ enum Step {
     Fail(StreamError),
 }
 
+/// What TLS keeps from one connection to the next, once it was needed.
+type Tls = Arc<OnceCell<Arc<ClientConfig>>>;
+
 /// The connections to one upstream.
 #[derive(Debug)]
 pub(super) struct Pool {
@@ -139,7 +142,7 @@ pub(super) struct Pool {
     counters: Arc<UpstreamCounters>,
     metrics: Arc<ForwardMetrics>,
     runtime: Handle,
-    tls: OnceCell<Arc<ClientConfig>>,
+    tls: Mutex<Tls>,
     state: Mutex<State>,
 }
 
@@ -151,7 +154,7 @@ impl Pool {
         metrics: &Arc<ForwardMetrics>,
     ) -> Arc<Self> {
         let counters = metrics.upstream(&*upstream);
-        let (metrics, tls) = (Arc::clone(metrics), OnceCell::new());
+        let (metrics, tls) = (Arc::clone(metrics), Mutex::default());
         Arc::new(Self { upstream, counters, metrics, runtime, tls, state: Mutex::new(State::new(limits)) })
     }
 
@@ -163,8 +166,11 @@ impl Pool {
         &self.counters
     }
 
-    pub(super) fn set_limits(&self, limits: config::Streams) {
+    /// Takes over what a reload brings; the trusted certificates may be others
+    /// in the same file.
+    pub(super) fn configure(&self, limits: config::Streams) {
         self.lock().limits = limits;
+        *self.tls.lock().unwrap_or_else(PoisonError::into_inner) = Tls::default();
     }
 
     /// Nothing more is asked; connections end with their last response.
@@ -323,8 +329,9 @@ impl Pool {
     fn dial(self: &Arc<Self>, state: &mut State) {
         state.dialing += 1;
         let (pool, limits) = (Arc::clone(self), state.limits);
+        let tls = Arc::clone(&self.tls.lock().unwrap_or_else(PoisonError::into_inner));
         self.runtime.spawn(async move {
-            let result = dial::open(&pool.upstream, &pool.tls, limits, &pool.metrics).await;
+            let result = dial::open(&pool.upstream, &tls, limits, &pool.metrics).await;
             pool.dialed(result);
         });
     }

@@ -1,6 +1,7 @@
 //! Whom a connection trusts: a certificate for the upstream's name or address,
 //! pinned public keys, or both (RFC 8310 section 6.6).
 
+use std::fmt::Display;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -8,8 +9,7 @@ use ring::digest::{SHA256, digest};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
-use rustls_pki_types::pem::PemObject as _;
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls_platform_verifier::Verifier;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
@@ -58,11 +58,8 @@ fn verifier(
     upstream: &config::Upstream,
     provider: &Arc<CryptoProvider>,
 ) -> Result<Arc<dyn ServerCertVerifier>, StreamError> {
-    // A pinned key says who answers. Whoever gives a name or an authority as
-    // well wants both checked.
-    let key_is_enough = !upstream.pins.is_empty() && upstream.name.is_none() && upstream.ca_file.is_none();
     let chain: Option<Arc<dyn ServerCertVerifier>> = match &upstream.ca_file {
-        _ if key_is_enough => None,
+        _ if upstream.is_key_enough() => None,
         Some(path) => Some(from_file(path, provider)?),
         None => {
             let system = Verifier::new(Arc::clone(provider));
@@ -80,17 +77,11 @@ fn from_file(
     path: &Path,
     provider: &Arc<CryptoProvider>,
 ) -> Result<Arc<dyn ServerCertVerifier>, StreamError> {
-    let failed = |what: String| StreamError::new(StreamFault::Trust, format!("{}: {what}", path.display()));
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_file_iter(path).map_err(|error| failed(error.to_string()))? {
-        let certificate = certificate.map_err(|error| failed(error.to_string()))?;
-        roots.add(certificate).map_err(|error| failed(error.to_string()))?;
-    }
-    if roots.is_empty() {
-        return Err(failed("no certificate in it".to_owned()));
-    }
+    let failed =
+        |what: &dyn Display| StreamError::new(StreamFault::Trust, format!("{} {what}", path.display()));
+    let roots = config::trusted_certificates(path).map_err(|error| failed(&error))?;
     let built = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider)).build();
-    Ok(built.map_err(|error| failed(error.to_string()))?)
+    Ok(built.map_err(|error| failed(&error))?)
 }
 
 /// The fault behind an error of a handshake.
