@@ -9,7 +9,7 @@ use ring::digest::{SHA256, digest};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, OtherError, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls_platform_verifier::Verifier;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
@@ -67,10 +67,7 @@ fn verifier(
             Some(Arc::new(system.map_err(failed)?))
         }
     };
-    match chain {
-        Some(chain) if upstream.pins.is_empty() => Ok(chain),
-        chain => Ok(Arc::new(Pinned { pins: upstream.pins.clone(), chain, provider: Arc::clone(provider) })),
-    }
+    Ok(Arc::new(Proof { pins: upstream.pins.clone(), chain, provider: Arc::clone(provider) }))
 }
 
 fn from_file(
@@ -88,8 +85,14 @@ fn from_file(
 pub(super) fn fault_of(error: &std::io::Error) -> StreamError {
     let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
     let fault = match tls {
-        Some(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure)) => StreamFault::Pin,
-        Some(Error::InvalidCertificate(_)) => StreamFault::Certificate,
+        Some(Error::InvalidCertificate(reason)) => {
+            if let CertificateError::Other(OtherError(other)) = reason
+                && let Some(distrust) = other.downcast_ref::<Distrust>()
+            {
+                return StreamError::new(distrust.fault(), distrust);
+            }
+            StreamFault::Certificate
+        }
         Some(Error::NoApplicationProtocol | Error::AlertReceived(NO_PROTOCOL)) => StreamFault::Alpn,
         _ => StreamFault::Tls,
     };
@@ -98,16 +101,42 @@ pub(super) fn fault_of(error: &std::io::Error) -> StreamError {
 
 const NO_PROTOCOL: rustls::AlertDescription = rustls::AlertDescription::NoApplicationProtocol;
 
+/// What is not accepted, with what an operator compares; all of it from outside.
+#[derive(Debug, thiserror::Error)]
+enum Distrust {
+    /// None of the pinned keys.
+    #[error("the server has the key {0}")]
+    Key(Pin),
+    /// Nobody who is trusted issued the certificate.
+    #[error("issued by {0}, which is not trusted here")]
+    Issuer(String),
+}
+
+impl Distrust {
+    const fn fault(&self) -> StreamFault {
+        match self {
+            Self::Key(_) => StreamFault::Pin,
+            Self::Issuer(_) => StreamFault::Certificate,
+        }
+    }
+}
+
+impl From<Distrust> for Error {
+    fn from(distrust: Distrust) -> Self {
+        Self::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(distrust))))
+    }
+}
+
 /// Compares the server's own public key, then whatever else is asked for. Keys
 /// of authorities cannot be pinned: anybody may send their certificate along.
 #[derive(Debug)]
-struct Pinned {
+struct Proof {
     pins: Vec<Pin>,
     chain: Option<Arc<dyn ServerCertVerifier>>,
     provider: Arc<CryptoProvider>,
 }
 
-impl ServerCertVerifier for Pinned {
+impl ServerCertVerifier for Proof {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -118,16 +147,18 @@ impl ServerCertVerifier for Pinned {
     ) -> Result<ServerCertVerified, Error> {
         let unreadable = Error::InvalidCertificate(CertificateError::BadEncoding);
         let (_, certificate) = X509Certificate::from_der(end_entity).map_err(|_| unreadable)?;
-        let key = digest(&SHA256, certificate.public_key().raw);
-        if !self.pins.iter().any(|pin| pin.0 == key.as_ref()) {
-            return Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure));
+        let key = Pin(digest(&SHA256, certificate.public_key().raw).as_ref().try_into().unwrap_or_default());
+        if !self.pins.is_empty() && !self.pins.contains(&key) {
+            return Err(Distrust::Key(key).into());
         }
-        match &self.chain {
-            Some(chain) => {
-                chain.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+        let Some(chain) = &self.chain else { return Ok(ServerCertVerified::assertion()) };
+        let verified = chain.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
+        verified.map_err(|error| match error {
+            Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
+                Distrust::Issuer(certificate.issuer().to_string()).into()
             }
-            None => Ok(ServerCertVerified::assertion()),
-        }
+            other => other,
+        })
     }
 
     fn verify_tls12_signature(
