@@ -77,9 +77,9 @@ fn resolved(resolver: &Resolver, query: &mut Query, buf: &mut [u8], len: usize, 
     let context = Context { transport: Transport::Udp, udp_size: 1232, view: 0, is_client: true };
     let mut out = Response::new(buf, 4096);
     let reply = || -> Never { unreachable!("a hit is answered in place") };
-    let resolved = resolver.resolve(query, &context, snapshot, LATER, &mut out, reply);
+    let outcome = resolver.resolve(query, &context, snapshot, LATER, &mut out, reply);
     // Looked at where it lies: workers do not move it either.
-    black_box(&resolved);
+    black_box(&outcome);
 }
 
 /// The same, counted.

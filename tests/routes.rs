@@ -14,10 +14,11 @@ use std::time::{Duration, Instant};
 use common::upstream::{Act, Asked, Upstream};
 use daemon::Daemon;
 use hubdns::answer::Transport;
+use hubdns::config;
 use hubdns::config::RouteChecks;
 use hubdns::routes::RouteProblem;
 use hubdns::routes::check::{Target, check};
-use hubdns::routes::dnssec::probe_dnssec;
+use hubdns::routes::dnssec;
 use hubdns::routes::periodic::{Checker, Inputs, Results, Settings};
 use hubdns::routes::tls::Trust;
 use hubdns::wire::Rtype;
@@ -111,7 +112,7 @@ struct Scene {
 }
 
 impl Scene {
-    fn start(settings: Settings, addresses: &[&str], upstreams: Vec<(String, SocketAddr)>) -> Self {
+    fn start(settings: Settings, addresses: &[&str], upstreams: Vec<(String, config::Upstream)>) -> Self {
         let targets: Vec<Target> = addresses
             .iter()
             .map(|address| Target {
@@ -122,12 +123,13 @@ impl Scene {
             .collect();
         let (results, flips) = (Results::default(), Arc::new(AtomicUsize::new(0)));
         let counted = Arc::clone(&flips);
-        let looping = upstreams.first().map(|(_, address)| *address);
+        let looping = upstreams.first().map(|(_, upstream)| upstream.clone());
         let inputs = Inputs {
             targets: Arc::new(move || targets.clone()),
             upstreams: Arc::new(move || upstreams.clone()),
             may_ask: Arc::new(|_| true),
-            loops: Arc::new(move |address| u64::from(Some(address) == looping)),
+            loops: Arc::new(move |upstream| u64::from(Some(upstream) == looping.as_ref())),
+            by_stream: Arc::new(|_, _, _| Box::pin(std::future::ready(None))),
             changed: Arc::new(move || {
                 counted.fetch_add(1, Ordering::SeqCst);
             }),
@@ -212,7 +214,10 @@ fn root(signed: bool, cut: bool) -> Upstream {
 
 #[test]
 fn signatures_are_seen_where_there_are_any() {
-    let probe = |upstream: SocketAddr| block_on(probe_dnssec(upstream, Duration::from_secs(20)));
+    let probe = |upstream: SocketAddr| {
+        let answer = block_on(dnssec::ask_root(upstream, Duration::from_secs(20))).ok();
+        answer.and_then(|answer| dnssec::judge(&answer))
+    };
     let (signed, bare, cut) = (root(true, false), root(false, false), root(true, true));
     assert_eq!(probe(signed.address), Some(true));
     assert_eq!(probe(bare.address), Some(false));
@@ -221,7 +226,7 @@ fn signatures_are_seen_where_there_are_any() {
     let failing = Upstream::start(|asked| Act::send(asked.reply(2, "", "")));
     assert_eq!(probe(failing.address), None, "SERVFAIL says nothing of signatures");
 
-    let upstreams = vec![("b".to_owned(), bare.address), ("a".to_owned(), signed.address)];
+    let upstreams = vec![("b".to_owned(), bare.address.into()), ("a".to_owned(), signed.address.into())];
     let scene = Scene::start(settings(443, "/nonexistent".into(), None), &[], upstreams);
     wait_until("both are known", || scene.results.upstreams.get().len() == 2);
     let known = scene.results.upstreams.get();

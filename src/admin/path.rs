@@ -117,7 +117,7 @@ pub struct Word {
     pub because: String,
 }
 
-/// An upstream address.
+/// An upstream.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct UpstreamRow {
     /// Its group.
@@ -127,6 +127,18 @@ pub struct UpstreamRow {
     /// How it is asked: `udp`, `tcp`, `tls` or `https`; as `udp` if empty.
     #[serde(default)]
     pub transport: String,
+    /// The name in its certificate; empty for its address.
+    #[serde(default)]
+    pub name: String,
+    /// The path of DNS over HTTPS; empty for the others.
+    #[serde(default)]
+    pub path: String,
+    /// The public keys that it may have, in base64.
+    #[serde(default)]
+    pub pins: Vec<String>,
+    /// The certificates that are trusted instead of the system's; empty for those.
+    #[serde(default)]
+    pub ca_file: String,
     /// Whether it is asked only where others hide a name.
     pub fallback: bool,
 }

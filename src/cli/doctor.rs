@@ -31,7 +31,7 @@ const MAX_COLUMNS: usize = 140;
 /// zone against the network interface, what hubdns answers by UDP and TCP, what
 /// the DNS servers in front of it answer (--via), TCP 443 with TLS and GET /v2/
 /// to each address that routes.connect_prefixes admits, and what the upstreams
-/// would answer. Each hop is ok, warning, failed or skipped; what is not ok
+/// would answer, each by the transport that it is configured with. Each hop is ok, warning, failed or skipped; what is not ok
 /// comes with what to do, and each registry ends with a verdict.
 ///
 /// Exit codes: 0 nothing lies, 1 some hop failed (or the daemon cannot be

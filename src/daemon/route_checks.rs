@@ -1,14 +1,16 @@
 //! Starts the periodic route checks with what this daemon answers.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
 use crate::admin::path::NameKind;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::doctor::plan::{addresses, kind_of};
+use crate::doctor::stream::ask_once;
 use crate::forward::governor::Class;
+use crate::forward::upstream::Upstream;
 use crate::resolve::Resolver;
 use crate::routes::check::Target;
 use crate::routes::periodic::{Checker, Inputs, Results, Settings};
@@ -31,8 +33,11 @@ pub(super) fn start(
     let inputs = Inputs {
         targets: Arc::new(move || targets(&status.get(), &suffixes)),
         upstreams: Arc::new(move || used(&resolver)),
-        loops: Arc::new(move |address| metrics.upstream(address).loops()),
-        may_ask: Arc::new(move |address| may_ask(&asking, address)),
+        loops: Arc::new(move |upstream| metrics.upstream(upstream).loops()),
+        may_ask: Arc::new(move |upstream| may_ask(&asking, upstream)),
+        by_stream: Arc::new(|upstream, question, timeout| {
+            Box::pin(ask_once(Upstream::new(upstream), question, timeout))
+        }),
         // A sync that has ended needs no news.
         changed: Arc::new(move || drop(sync.send(Command::News))),
     };
@@ -66,25 +71,26 @@ fn targets(state: &State, suffixes: &[crate::wire::Name]) -> Vec<Target> {
     targets
 }
 
-/// Takes one query out of the budget of the upstream at `address`.
-fn may_ask(resolver: &Resolver, address: SocketAddr) -> bool {
+/// Takes one query out of the budget of `upstream`.
+fn may_ask(resolver: &Resolver, upstream: &config::Upstream) -> bool {
     let (governor, now) = resolver.forwarder().governor();
-    governor.upstream(&address.to_string(), address).again(Class::Probe, None, now)
+    let address = upstream.address;
+    governor.upstream(&upstream.to_string(), address).again(Class::Probe, None, now)
 }
 
-/// Groups and addresses of the upstreams that were asked since the start.
-fn used(resolver: &Resolver) -> Vec<(String, SocketAddr)> {
+/// The upstreams that were asked since the start, with their groups.
+fn used(resolver: &Resolver) -> Vec<(String, config::Upstream)> {
     let forwarder = resolver.forwarder();
     let tables = forwarder.tables().load();
     let groups = tables.rules.iter().map(|rule| &rule.group).chain(&tables.fallback);
-    let mut all: Vec<(String, SocketAddr)> = groups
-        .flat_map(|group| group.upstreams.iter().map(|upstream| (&group.name, upstream)))
-        // The check asks over UDP.
-        .filter(|(_, upstream)| !upstream.is_stream())
-        .filter(|(_, upstream)| forwarder.metrics().upstream(upstream).sent() != (0, 0))
-        .map(|(group, upstream)| (group.clone(), upstream.address()))
-        .collect();
-    all.sort();
-    all.dedup();
+    let mut all: Vec<(String, config::Upstream)> = Vec::new();
+    for (group, upstream) in groups.flat_map(|group| group.upstreams.iter().map(|one| (&group.name, one))) {
+        let counters = forwarder.metrics().upstream(upstream);
+        let is_used = counters.sent() != (0, 0) || counters.sent_encrypted() != (0, 0);
+        let row = (group.clone(), upstream.settings().clone());
+        if is_used && !all.contains(&row) {
+            all.push(row);
+        }
+    }
     all
 }

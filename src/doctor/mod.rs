@@ -9,8 +9,9 @@
 //! configuration or saved set offline); everything else is asked from outside,
 //! as a client would. Every step is bounded in time, names run side by side
 //! with a bound, and the report keeps their order. DNS questions are our own
-//! ([`crate::routes::dns`] says why not hickory's), the way to an address is
-//! the periodic checks' ([`crate::routes::check`]): what they see is the same.
+//! ([`crate::routes::dns`] says why not hickory's), those over TLS and HTTPS the
+//! forwarder's ([`crate::forward::streams`]), the way to an address is the
+//! periodic checks' ([`crate::routes::check`]): what they see is the same.
 
 mod answer;
 mod forwarder;
@@ -19,6 +20,7 @@ mod records;
 pub mod render;
 pub mod report;
 mod route;
+pub(crate) mod stream;
 mod upstream;
 mod verdict;
 mod via;
@@ -27,16 +29,19 @@ mod words;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt as _;
 
-use crate::admin::path::{NamePath, Paths, RegistryPath};
+use crate::admin::path::{NamePath, Paths, RegistryPath, UpstreamRow};
+use crate::forward::upstream::Upstream;
 use crate::metrics::process::VERSION;
 use crate::routes::RouteProblem;
 use crate::routes::tls::Trust;
 use crate::wire::Name;
 use report::{Hop, HopKind, NameReport, RegistryReport, Report, UpstreamReport};
+use stream::Connections;
 
 /// Names that are looked at a time, ...
 const NAMES_AT_A_TIME: usize = 8;
@@ -96,6 +101,7 @@ struct Walker<'a> {
     servers: Vec<SocketAddr>,
     trust: Result<Trust, RouteProblem>,
     connect_timeout: Duration,
+    connections: Connections,
 }
 
 impl<'a> Walker<'a> {
@@ -113,6 +119,7 @@ impl<'a> Walker<'a> {
             servers,
             trust: Trust::load(paths.routes.ca_file.as_deref().map(Path::new)),
             connect_timeout: options.connect_timeout.unwrap_or(from_config),
+            connections: Connections::new(rows(paths).filter_map(stream::upstream), options.timeout),
         }
     }
 
@@ -196,7 +203,7 @@ impl<'a> Walker<'a> {
         let asked = name
             .upstreams
             .iter()
-            .map(|upstream| upstream::check(name, ours, qname, upstream, self.options.timeout));
+            .map(|row| upstream::check(name, ours, qname, row, &self.connections, self.options.timeout));
         futures::future::join_all(asked).await
     }
 
@@ -210,15 +217,26 @@ impl<'a> Walker<'a> {
 
     /// Every upstream once, whatever the name.
     async fn upstreams(&self) -> Vec<UpstreamReport> {
-        let names = self.paths.registries.iter().flat_map(|registry| &registry.names);
-        let rows = names.flat_map(|name| &name.upstreams);
-        // The look is taken over UDP, and by TCP for what that cuts off.
-        let rows = rows.filter(|row| matches!(row.transport.as_str(), "" | "udp"));
-        let all: BTreeSet<(String, SocketAddr)> = rows.map(|row| (row.group.clone(), row.address)).collect();
-        let asked =
-            all.into_iter().map(|(group, address)| upstream::whole(group, address, self.options.timeout));
+        let mut all: Vec<(&str, Arc<Upstream>)> = Vec::new();
+        for row in rows(self.paths) {
+            if let Some(upstream) = stream::upstream(row)
+                && !all.iter().any(|(group, other)| *group == row.group && *other == upstream)
+            {
+                all.push((&row.group, upstream));
+            }
+        }
+        all.sort_by_key(|(group, upstream)| (*group, upstream.address(), upstream.transport()));
+        let asked = all.iter().map(|(group, upstream)| {
+            upstream::whole(group, upstream, &self.connections, self.options.timeout)
+        });
         futures::future::join_all(asked).await
     }
+}
+
+/// The upstreams of all names, many times over.
+fn rows(paths: &Paths) -> impl Iterator<Item = &UpstreamRow> {
+    let names = paths.registries.iter().flat_map(|registry| &registry.names);
+    names.flat_map(|name| &name.upstreams)
 }
 
 /// Where a listener answers from this host: a wildcard does on loopback too.

@@ -300,12 +300,7 @@ impl<'a> Planner<'a> {
         let inspection = self.known.inspection;
         let row = |group: &str, fallback: bool| {
             let group = group.to_owned();
-            move |upstream: &Upstream| UpstreamRow {
-                group: group.clone(),
-                address: upstream.address,
-                transport: upstream.transport.label().to_owned(),
-                fallback,
-            }
+            move |upstream: &Upstream| UpstreamRow::new(&group, upstream, fallback)
         };
         let is_registry = self.suffixes.iter().any(|suffix| name != suffix && name.is_at_or_below(suffix));
         if let Some(resolver) = inspection.resolver {
@@ -334,6 +329,22 @@ impl<'a> Planner<'a> {
             rows.extend(upstreams.iter().map(row(&group.name, is_fallback)));
         }
         rows
+    }
+}
+
+impl UpstreamRow {
+    /// The row of `upstream`, which is in `group`.
+    pub fn new(group: &str, upstream: &Upstream, fallback: bool) -> Self {
+        Self {
+            group: group.to_owned(),
+            address: upstream.address,
+            transport: upstream.transport.label().to_owned(),
+            name: upstream.name.clone().unwrap_or_default(),
+            path: upstream.path.clone(),
+            pins: upstream.pins.iter().map(ToString::to_string).collect(),
+            ca_file: upstream.ca_file.as_ref().map_or_else(String::new, |path| path.display().to_string()),
+            fallback,
+        }
     }
 }
 

@@ -31,8 +31,9 @@ pub fn render(report: &Report, width: Option<usize>, verbose: bool) -> String {
     if !report.upstreams.is_empty() {
         let _ = writeln!(page.text, "{BOLD}upstreams{BOLD:#}");
         for upstream in &report.upstreams {
-            let target = format!("{} ({})", upstream.address, upstream.group);
-            page.line(upstream.state, "dnssec", &format!("{target}: {}", upstream.text), "");
+            let target = format!("{} ({})", upstream.upstream, upstream.group);
+            let text = format!("{target}: {}", upstream.text);
+            page.line(upstream.state, "dnssec", &text, &times(&upstream.milliseconds));
             page.advice(&upstream.advice);
         }
         page.text.push('\n');

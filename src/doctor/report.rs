@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -89,10 +90,19 @@ pub struct Hop {
 /// How long one step took.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Timing {
-    /// The step: `udp`, `tcp`, `connect`, `tls`, `http`.
+    /// The step: of a way `connect`, `tls`, `http`; of an answer `udp`, `tcp`, `tls`, `https`;
+    /// of an upstream `connect` until the first question can be asked.
     pub step: &'static str,
     /// Milliseconds.
     pub milliseconds: f64,
+}
+
+impl Timing {
+    /// That `step` took `time`.
+    pub fn new(step: &'static str, time: Duration) -> Self {
+        // Microseconds are enough, and read better than all digits.
+        Self { step, milliseconds: (time.as_secs_f64() * 1e6).round() / 1e3 }
+    }
 }
 
 impl Hop {
@@ -146,12 +156,8 @@ impl Hop {
 
     /// The same with the time of a step, if it was taken.
     #[must_use]
-    pub fn took(mut self, step: &'static str, time: Option<std::time::Duration>) -> Self {
-        self.milliseconds.extend(time.map(|time| Timing {
-            step,
-            // Microseconds are enough, and read better than all digits.
-            milliseconds: (time.as_secs_f64() * 1e6).round() / 1e3,
-        }));
+    pub fn took(mut self, step: &'static str, time: Option<Duration>) -> Self {
+        self.milliseconds.extend(time.map(|time| Timing::new(step, time)));
         self
     }
 }
@@ -197,6 +203,8 @@ pub struct UpstreamReport {
     pub group: String,
     /// Its address.
     pub address: SocketAddr,
+    /// Its label, as metrics have it: how it is asked, its address, its name.
+    pub upstream: String,
     /// Whether it hands on DNSSEC signatures; absent if it did not say.
     pub dnssec: Option<bool>,
     /// How it fares.
@@ -205,6 +213,8 @@ pub struct UpstreamReport {
     pub text: String,
     /// What to do; empty if nothing is to be done.
     pub advice: String,
+    /// How long each step took, milliseconds.
+    pub milliseconds: Vec<Timing>,
 }
 
 /// Everything.

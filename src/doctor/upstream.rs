@@ -1,15 +1,21 @@
-//! What the upstreams answer for a name, each by UDP and by TCP. For names
-//! that are held hubdns does not ask them; what they say shows what clients
-//! get that do not come through hubdns, and what the forwarder must cope with.
+//! What the upstreams answer for a name, each by UDP and by TCP, or by the one
+//! transport that it is asked by. For names that are held hubdns does not ask
+//! them; what they say shows what clients get that do not come through hubdns,
+//! and what the forwarder must cope with.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::report::{Hop, HopKind, State, UpstreamReport};
+use super::report::{Hop, HopKind, State, Timing, UpstreamReport};
+use super::stream::{self, Connections};
 use super::words::{code, is_public, list, outcome};
 use crate::admin::path::{NamePath, UpstreamRow};
+use crate::config::UpstreamTransport;
+use crate::forward::streams::StreamError;
+use crate::forward::upstream::Upstream;
 use crate::routes::dns::{Answer, AskError, Question, Transport, ask};
-use crate::routes::dnssec::probe_dnssec;
+use crate::routes::dnssec;
 use crate::wire::{Name, Rcode, Rtype};
 
 /// Where Azure DNS answers, inside virtual networks only.
@@ -20,35 +26,48 @@ pub(super) async fn check(
     name: &NamePath,
     ours: bool,
     qname: &Name,
-    upstream: &UpstreamRow,
+    row: &UpstreamRow,
+    connections: &Connections,
     timeout: Duration,
 ) -> Hop {
     let question = Question::new(qname.clone(), Rtype::A);
-    let fallback = if upstream.fallback { ", fallback" } else { "" };
-    let took = |asked: &Result<Answer, AskError>| asked.as_ref().ok().map(|answer| answer.took);
-    match upstream.transport.as_str() {
-        "tls" | "https" => {
-            let text = "encrypted: hubdns_forward_stream_failures_total tells how it fares";
-            let about =
-                format!("{} ({}{fallback}, {})", upstream.address, upstream.group, upstream.transport);
-            return Hop::skipped(HopKind::Upstream, text).about(about);
-        }
-        "tcp" => {
-            let tcp = ask(upstream.address, &question, Transport::Tcp, timeout).await;
-            return judge(name, ours, &tcp, &tcp)
-                .about(format!("{} ({}{fallback})", upstream.address, upstream.group))
-                .took("tcp", took(&tcp));
-        }
-        _ => {}
+    let fallback = if row.fallback { ", fallback" } else { "" };
+    let Some(upstream) = stream::upstream(row) else {
+        let text = format!("asked by {}, which this version does not know", row.transport);
+        let about = format!("{} ({}{fallback})", row.address, row.group);
+        return Hop::skipped(HopKind::Upstream, text).about(about);
+    };
+    let about = format!("{upstream} ({}{fallback})", row.group);
+    if upstream.is_stream() {
+        let (_, step) = stream::transport(upstream.transport());
+        let asked = connections.ask(&upstream, &question).await;
+        let took = asked.as_ref().ok().map(|answer| answer.took);
+        return by_stream(name, ours, &upstream, asked).about(about).took(step, took);
     }
+    let took = |asked: &Result<Answer, AskError>| asked.as_ref().ok().map(|answer| answer.took);
     let (udp, tcp) = tokio::join!(
-        ask(upstream.address, &question, Transport::Udp, timeout),
-        ask(upstream.address, &question, Transport::Tcp, timeout),
+        ask(upstream.address(), &question, Transport::Udp, timeout),
+        ask(upstream.address(), &question, Transport::Tcp, timeout),
     );
-    judge(name, ours, &udp, &tcp)
-        .about(format!("{} ({}{fallback})", upstream.address, upstream.group))
-        .took("udp", took(&udp))
-        .took("tcp", took(&tcp))
+    judge(name, ours, &udp, &tcp).about(about).took("udp", took(&udp)).took("tcp", took(&tcp))
+}
+
+/// What came by the one transport that the upstream is asked by.
+fn by_stream(name: &NamePath, ours: bool, upstream: &Upstream, asked: Result<Answer, StreamError>) -> Hop {
+    let error = match asked {
+        Ok(answer) if ours => return own(name, &answer),
+        Ok(answer) => return foreign(&answer),
+        Err(error) => error,
+    };
+    let (by, _) = stream::transport(upstream.transport());
+    let (word, text) = (stream::word(error.fault), format!("by {by}: {error}"));
+    let advice = stream::advice(error.fault, upstream);
+    if ours {
+        let advice =
+            format!("hubdns does not ask it for this name; names that are not held get SERVFAIL. {advice}");
+        return Hop::warning(HopKind::Upstream, word, text, advice);
+    }
+    Hop::failed(HopKind::Upstream, word, text, advice)
 }
 
 fn judge(name: &NamePath, ours: bool, udp: &Result<Answer, AskError>, tcp: &Result<Answer, AskError>) -> Hop {
@@ -179,29 +198,73 @@ fn foreign(answer: &Answer) -> Hop {
     }
 }
 
-/// What holds of an upstream whatever the name: does it answer, and does it
-/// hand on signatures?
-pub(super) async fn whole(group: String, address: SocketAddr, timeout: Duration) -> UpstreamReport {
-    let dnssec = probe_dnssec(address, timeout).await;
-    let (state, text, advice) = match dnssec {
-        Some(true) => (State::Ok, "hands on DNSSEC signatures", ""),
-        Some(false) => (
-            State::Ok,
-            "strips DNSSEC signatures",
-            "Validating resolvers in front of hubdns need an exemption (validate-except, domain-insecure), \
-             or a forward rule of their own to an upstream that keeps signatures.",
-        ),
-        None if address.ip() == AZURE_DNS => (
-            State::Failed,
-            "does not answer for the root",
-            "Azure DNS answers only inside a virtual network; elsewhere set forward.default.",
-        ),
-        None => (
-            State::Failed,
-            "does not answer for the root",
-            "Names that are not held are forwarded there and get SERVFAIL. See that port 53 is open to it \
-             by UDP and TCP, and that it recurses for this host.",
-        ),
+/// What holds of an upstream whatever the name: can it be had, does it answer,
+/// does it hand on signatures?
+pub(super) async fn whole(
+    group: &str,
+    upstream: &Arc<Upstream>,
+    connections: &Connections,
+    timeout: Duration,
+) -> UpstreamReport {
+    let mut report = UpstreamReport {
+        group: group.to_owned(),
+        address: upstream.address(),
+        upstream: upstream.label().to_owned(),
+        dnssec: None,
+        state: State::Ok,
+        text: String::new(),
+        advice: String::new(),
+        milliseconds: Vec::new(),
     };
-    UpstreamReport { group, address, dnssec, state, text: text.to_owned(), advice: advice.to_owned() }
+    if upstream.is_stream() {
+        match connections.connect(upstream).await {
+            Ok(time) => report.milliseconds.push(Timing::new("connect", time)),
+            Err(error) => {
+                let advice = stream::advice(error.fault, upstream);
+                return UpstreamReport { state: State::Failed, text: error.to_string(), advice, ..report };
+            }
+        }
+    }
+    let answer = if upstream.is_stream() {
+        connections.ask(upstream, &dnssec::question()).await.map_err(|error| {
+            (format!("does not answer for the root: {error}"), stream::advice(error.fault, upstream))
+        })
+    } else {
+        let asked = dnssec::ask_root(upstream.address(), timeout).await;
+        asked.map_err(|error| (format!("does not answer for the root: {error}"), silent(upstream)))
+    };
+    let (_, step) = stream::transport(upstream.transport());
+    report.milliseconds.extend(answer.as_ref().ok().map(|answer| Timing::new(step, answer.took)));
+    let signs = answer.and_then(|answer| {
+        let no_answer = || (format!("does not answer for the root: {}", code(&answer)), silent(upstream));
+        dnssec::judge(&answer).ok_or_else(no_answer)
+    });
+    let proved = stream::proved(upstream);
+    report.dnssec = signs.as_ref().ok().copied();
+    match signs {
+        Ok(true) => report.text = format!("{proved}hands on DNSSEC signatures"),
+        Ok(false) => {
+            report.text = format!("{proved}strips DNSSEC signatures");
+            "Validating resolvers in front of hubdns need an exemption (validate-except, \
+                             domain-insecure), or a forward rule of their own to an upstream that keeps signatures."
+                .clone_into(&mut report.advice);
+        }
+        Err((text, advice)) => (report.state, report.text, report.advice) = (State::Failed, text, advice),
+    }
+    report
+}
+
+/// What to do about an upstream that can be reached, or is asked over UDP, and
+/// does not resolve the root.
+fn silent(upstream: &Upstream) -> String {
+    if upstream.address().ip() == AZURE_DNS {
+        return "Azure DNS answers only inside a virtual network; elsewhere set forward.default.".to_owned();
+    }
+    let open = match upstream.transport() {
+        UpstreamTransport::Udp => "that port 53 is open to it by UDP and TCP, and ",
+        UpstreamTransport::Tcp | UpstreamTransport::Tls | UpstreamTransport::Https => "",
+    };
+    format!(
+        "Names that are not held are forwarded there and get SERVFAIL. See {open}that it recurses for this host."
+    )
 }

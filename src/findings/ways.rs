@@ -55,16 +55,16 @@ pub(super) fn upstreams(evidence: &Evidence<'_>, findings: &mut Vec<Finding>) {
             "The upstream {} of the group {} gives no DNSSEC proofs: a resolver that validates and forwards here fails \
              for signed names. Exempt them there (validate-except, domain-insecure), or forward to an upstream that \
              gives proofs.",
-            upstream.address, upstream.group
+            upstream.upstream, upstream.group
         );
-        findings.push(Finding::new(Code::UpstreamWithoutDnssec, upstream.address, &upstream.group, text));
+        findings.push(Finding::new(Code::UpstreamWithoutDnssec, &upstream.upstream, &upstream.group, text));
     }
     for upstream in evidence.upstreams.iter().filter(|upstream| upstream.looping) {
         let text = format!(
             "The upstream {} of the group {} forwards questions to hubdns that hubdns has just forwarded to it. Each \
              fails at once. One of the two must ask somebody else for these names.",
-            upstream.address, upstream.group
+            upstream.upstream, upstream.group
         );
-        findings.push(Finding::new(Code::ForwardLoop, upstream.address, &upstream.group, text));
+        findings.push(Finding::new(Code::ForwardLoop, &upstream.upstream, &upstream.group, text));
     }
 }

@@ -77,26 +77,37 @@ impl Streams {
         upstream: &Arc<Upstream>,
         query: Vec<u8>,
         deadline: Instant,
-        mut again: impl FnMut() -> bool + Send + 'static,
+        again: impl FnMut() -> bool + Send + 'static,
         done: impl FnOnce(io::Result<UpstreamReply>) + Send + 'static,
     ) -> AbortHandle {
         let pool = self.pool(upstream);
         let task = self.runtime.spawn(async move {
-            let result = match Prepared::new(query, pool.upstream()) {
-                Some(query) => {
-                    let exchange = pool.exchange(Arc::new(query), &mut again);
-                    tokio::time::timeout_at(deadline.into(), exchange)
-                        .await
-                        .unwrap_or_else(|_| Err(StreamError::new(StreamFault::Timeout, "")))
-                }
-                None => Err(StreamError::new(StreamFault::Malformed, "the query cannot be read")),
-            };
+            let result = exchange(&pool, query, deadline, again).await;
             if let Err(error) = &result {
                 pool.counters().streams.fault(error.fault);
             }
             done(result.map_err(io::Error::from));
         });
         task.abort_handle()
+    }
+
+    /// Waits until a connection to `upstream` is ready for questions: for
+    /// whoever looks at an upstream.
+    pub async fn connect(&self, upstream: &Arc<Upstream>, deadline: Instant) -> Result<(), StreamError> {
+        let pool = self.pool(upstream);
+        tokio::time::timeout_at(deadline.into(), pool.ready())
+            .await
+            .unwrap_or_else(|_| Err(StreamError::new(StreamFault::ConnectTimeout, "")))
+    }
+
+    /// Like [`Self::ask`], for whoever waits for it; what was sent may be sent once more.
+    pub async fn exchange(
+        &self,
+        upstream: &Arc<Upstream>,
+        query: Vec<u8>,
+        deadline: Instant,
+    ) -> Result<UpstreamReply, StreamError> {
+        exchange(&self.pool(upstream), query, deadline, || true).await
     }
 
     /// Takes over reloaded limits, and for the next connections what the files
@@ -129,6 +140,21 @@ impl Streams {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Carries one question.
+async fn exchange(
+    pool: &Arc<Pool>,
+    query: Vec<u8>,
+    deadline: Instant,
+    mut again: impl FnMut() -> bool + Send,
+) -> Result<UpstreamReply, StreamError> {
+    let Some(query) = Prepared::new(query, pool.upstream()) else {
+        return Err(StreamError::new(StreamFault::Malformed, "the query cannot be read"));
+    };
+    tokio::time::timeout_at(deadline.into(), pool.exchange(Arc::new(query), &mut again))
+        .await
+        .unwrap_or_else(|_| Err(StreamError::new(StreamFault::Timeout, "")))
 }
 
 impl Drop for Streams {

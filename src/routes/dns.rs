@@ -60,7 +60,8 @@ impl Question {
         Self { name, rtype, dnssec_ok: false, checking_disabled: false }
     }
 
-    fn to_wire(&self, id: u16) -> Vec<u8> {
+    /// The query with `id`, in wire form.
+    pub fn to_wire(&self, id: u16) -> Vec<u8> {
         let mut query = vec![0; header::HEADER_LEN];
         header::set_id(&mut query, id);
         let cd = if self.checking_disabled { Flags::CD } else { 0 };
@@ -153,6 +154,11 @@ impl From<io::Error> for AskError {
 }
 
 impl Answer {
+    /// Reads a response to `question` that came by another way; `None` if it is none.
+    pub fn read(bytes: &[u8], question: &Question) -> Option<Self> {
+        read(bytes, question).ok()
+    }
+
     /// Whether TC is set.
     pub const fn is_truncated(&self) -> bool {
         self.flags.has(Flags::TC)

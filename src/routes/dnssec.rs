@@ -7,23 +7,29 @@ use std::time::Duration;
 use super::dns::{Answer, AskError, Question, Transport, ask};
 use crate::wire::{Name, Rcode, Rtype};
 
-/// Asks `upstream` for the root's SOA with DO set: the one name that is signed
-/// for everybody and that every resolver has at hand. `Some(false)` if the
-/// answer comes without its signature; `None` if there is no answer.
-pub async fn probe_dnssec(upstream: SocketAddr, timeout: Duration) -> Option<bool> {
+/// The question that tells: the root's SOA with DO set, the one name that is
+/// signed for everybody and that every resolver has at hand.
+pub fn question() -> Question {
     let mut question = Question::new(Name::root(), Rtype::SOA);
     question.dnssec_ok = true;
-    let answer = match ask(upstream, &question, Transport::Udp, timeout).await {
-        Ok(answer) if !answer.is_truncated() => Ok(answer),
-        // Cut off: the signature may be what did not fit.
-        Ok(_) => ask(upstream, &question, Transport::Tcp, timeout).await,
-        Err(error) => Err(error),
-    };
-    judge(&answer)
+    question
 }
 
-fn judge(answer: &Result<Answer, AskError>) -> Option<bool> {
-    let answer = answer.as_ref().ok().filter(|answer| answer.rcode == Rcode::NOERROR)?;
+/// Asks `upstream` over UDP, and by TCP for what that cuts off: the signature
+/// may be what did not fit.
+///
+/// # Errors
+/// There is no response that can be read.
+pub async fn ask_root(upstream: SocketAddr, timeout: Duration) -> Result<Answer, AskError> {
+    match ask(upstream, &question(), Transport::Udp, timeout).await {
+        Ok(answer) if answer.is_truncated() => ask(upstream, &question(), Transport::Tcp, timeout).await,
+        other => other,
+    }
+}
+
+/// What the answer to that [`question`] tells: `Some(false)` if it comes
+/// without the signature; `None` if it is none.
+pub fn judge(answer: &Answer) -> Option<bool> {
     let has = |rtype| answer.answer.iter().any(|rr| rr.rtype == rtype);
-    has(Rtype::SOA).then(|| has(Rtype::RRSIG))
+    (answer.rcode == Rcode::NOERROR && has(Rtype::SOA)).then(|| has(Rtype::RRSIG))
 }

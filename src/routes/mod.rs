@@ -20,7 +20,7 @@ pub mod problem;
 pub mod tls;
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub use problem::RouteProblem;
@@ -57,13 +57,13 @@ impl Routes {
 #[derive(Clone, Debug, Default)]
 pub struct Upstreams(Arc<Mutex<Arc<Vec<UpstreamState>>>>);
 
-/// What is known of one upstream address of a group.
+/// What is known of one upstream of a group.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct UpstreamState {
     /// The group's name in the configuration.
     pub group: String,
-    /// The address.
-    pub address: SocketAddr,
+    /// Its label, as metrics have it: `192.0.2.1:53`, `tls://192.0.2.1:853#dns.example`.
+    pub upstream: String,
     /// Whether it hands on DNSSEC signatures; `None` while that is not known.
     pub dnssec: Option<bool>,
     /// Whether it sends questions back that it was sent.
@@ -71,7 +71,7 @@ pub struct UpstreamState {
 }
 
 impl Upstreams {
-    /// The newest state, in the order of groups and addresses.
+    /// The newest state, in the order of groups and labels.
     pub fn get(&self) -> Arc<Vec<UpstreamState>> {
         Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }

@@ -7,10 +7,11 @@
 //! forgotten. DNSSEC is probed once for each upstream that the forwarder uses
 //! and again every few hours: an upstream that nobody was sent to is left alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -22,11 +23,12 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::check::{Target, check};
-use super::dnssec::probe_dnssec;
+use super::dns::{Answer, Question};
+use super::dnssec;
 use super::hysteresis::Held;
 use super::tls::Trust;
 use super::{Route, RouteProblem, RouteTable, Routes, UpstreamState, Upstreams};
-use crate::config::{Config, RouteChecks};
+use crate::config::{Config, RouteChecks, Upstream, UpstreamTransport};
 use crate::events::{outside, unix_now};
 use crate::metrics::routes::RouteMetrics;
 
@@ -45,17 +47,25 @@ const LOOP_STANDS: Duration = Duration::from_secs(600);
 /// ... and how long a probe waits.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Asks an upstream by its own transport, within a time.
+pub type ByStream = Arc<dyn Fn(Upstream, Question, Duration) -> Asking + Send + Sync>;
+
+/// The answer to come; `None` if there is none.
+pub type Asking = Pin<Box<dyn Future<Output = Option<Answer>> + Send>>;
+
 /// What the rounds work with; a closure each, asked anew at every round.
 #[derive(Clone)]
 pub struct Inputs {
     /// The addresses that are answered, and those of endpoints that lost.
     pub targets: Arc<dyn Fn() -> Vec<Target> + Send + Sync>,
-    /// Groups and addresses of the upstreams that were asked at least once.
-    pub upstreams: Arc<dyn Fn() -> Vec<(String, SocketAddr)> + Send + Sync>,
+    /// The upstreams that were asked at least once, with their groups.
+    pub upstreams: Arc<dyn Fn() -> Vec<(String, Upstream)> + Send + Sync>,
     /// How many questions came back from an upstream that they were in flight to.
-    pub loops: Arc<dyn Fn(SocketAddr) -> u64 + Send + Sync>,
+    pub loops: Arc<dyn Fn(&Upstream) -> u64 + Send + Sync>,
     /// Whether an upstream may be sent one query more at the moment.
-    pub may_ask: Arc<dyn Fn(SocketAddr) -> bool + Send + Sync>,
+    pub may_ask: Arc<dyn Fn(&Upstream) -> bool + Send + Sync>,
+    /// Asks an upstream that is not asked over UDP.
+    pub by_stream: ByStream,
     /// Called when an address flips.
     pub changed: Arc<dyn Fn() + Send + Sync>,
 }
@@ -142,7 +152,7 @@ impl Checker {
 
 async fn run(mut settings: watch::Receiver<Settings>, inputs: Inputs, results: Results) {
     let mut rounds = Rounds { inputs: inputs.clone(), results: results.clone(), held: BTreeMap::new() };
-    let mut probes = Probes { inputs, results, known: BTreeMap::new(), loops: BTreeMap::new() };
+    let mut probes = Probes { inputs, results, known: HashMap::new(), loops: HashMap::new() };
     loop {
         let current = settings.borrow_and_update().clone();
         tokio::select! {
@@ -260,9 +270,9 @@ fn tell((name, address): &(String, IpAddr), problem: Option<&str>) {
 struct Probes {
     inputs: Inputs,
     results: Results,
-    known: BTreeMap<SocketAddr, (Option<bool>, Instant)>,
+    known: HashMap<Upstream, (Option<bool>, Instant)>,
     /// How many questions had come back, and when that number last grew.
-    loops: BTreeMap<SocketAddr, (u64, Option<Instant>)>,
+    loops: HashMap<Upstream, (u64, Option<Instant>)>,
 }
 
 impl Probes {
@@ -270,21 +280,24 @@ impl Probes {
     async fn go(&mut self) {
         loop {
             let used = (self.inputs.upstreams)();
-            self.known.retain(|address, _| used.iter().any(|(_, other)| other == address));
-            for (_, address) in &used {
-                if self.is_due(*address) && (self.inputs.may_ask)(*address) {
-                    let dnssec = probe_dnssec(*address, PROBE_TIMEOUT).await;
+            self.known.retain(|upstream, _| used.iter().any(|(_, other)| other == upstream));
+            self.loops.retain(|upstream, _| used.iter().any(|(_, other)| other == upstream));
+            for (_, upstream) in &used {
+                if self.is_due(upstream) && (self.inputs.may_ask)(upstream) {
+                    let dnssec = self.probe(upstream).await;
                     // One lost answer does not take back what is known.
-                    let before = self.known.get(address).and_then(|(dnssec, _)| *dnssec);
-                    self.known.insert(*address, (dnssec.or(before), Instant::now()));
+                    let before = self.known.get(upstream).and_then(|(dnssec, _)| *dnssec);
+                    self.known.insert(upstream.clone(), (dnssec.or(before), Instant::now()));
                 }
             }
-            let known = |address| self.known.get(&address).and_then(|(dnssec, _)| *dnssec);
+            let known = |upstream: &Upstream| self.known.get(upstream).and_then(|(dnssec, _)| *dnssec);
             let mut states: Vec<UpstreamState> = used
                 .into_iter()
-                .map(|(group, address)| {
-                    let looping = looping(&mut self.loops, address, (self.inputs.loops)(address));
-                    UpstreamState { group, address, dnssec: known(address), looping }
+                .map(|(group, upstream)| {
+                    let (label, dnssec) = (upstream.to_string(), known(&upstream));
+                    let count = (self.inputs.loops)(&upstream);
+                    let looping = looping(&mut self.loops, upstream, count);
+                    UpstreamState { group, upstream: label, dnssec, looping }
                 })
                 .collect();
             states.sort();
@@ -297,21 +310,28 @@ impl Probes {
         }
     }
 
-    fn is_due(&self, address: SocketAddr) -> bool {
-        self.known.get(&address).is_none_or(|(dnssec, at)| {
+    /// Whether `upstream` hands on signatures; `None` if it does not say.
+    async fn probe(&self, upstream: &Upstream) -> Option<bool> {
+        let answer = match upstream.transport {
+            UpstreamTransport::Udp => dnssec::ask_root(upstream.address, PROBE_TIMEOUT).await.ok(),
+            UpstreamTransport::Tcp | UpstreamTransport::Tls | UpstreamTransport::Https => {
+                (self.inputs.by_stream)(upstream.clone(), dnssec::question(), PROBE_TIMEOUT).await
+            }
+        };
+        dnssec::judge(&answer?)
+    }
+
+    fn is_due(&self, upstream: &Upstream) -> bool {
+        self.known.get(upstream).is_none_or(|(dnssec, at)| {
             let wait = if dnssec.is_some() { PROBE_AGAIN } else { PROBE_UNANSWERED };
             at.elapsed() >= wait
         })
     }
 }
 
-/// Whether questions come back from the upstream at `address`, of which `count` did so far.
-fn looping(
-    loops: &mut BTreeMap<SocketAddr, (u64, Option<Instant>)>,
-    address: SocketAddr,
-    count: u64,
-) -> bool {
-    let (before, grown_at) = loops.entry(address).or_default();
+/// Whether questions come back from `upstream`, of which `count` did so far.
+fn looping(loops: &mut HashMap<Upstream, (u64, Option<Instant>)>, upstream: Upstream, count: u64) -> bool {
+    let (before, grown_at) = loops.entry(upstream).or_default();
     if count > *before {
         (*before, *grown_at) = (count, Some(Instant::now()));
     }

@@ -285,7 +285,7 @@ fn ways_out() {
     .into();
     let upstream = |address: &str, dnssec| UpstreamState {
         group: "azure".into(),
-        address: address.parse().unwrap(),
+        upstream: address.to_owned(),
         dnssec,
         looping: address == "192.0.2.3:53",
     };

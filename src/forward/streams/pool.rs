@@ -228,6 +228,11 @@ impl Pool {
         }
     }
 
+    /// Waits for a place, and gives it back.
+    pub(super) async fn ready(self: &Arc<Self>) -> Result<(), StreamError> {
+        self.lease().await.map(drop)
+    }
+
     async fn lease(self: &Arc<Self>) -> Result<Lease, StreamError> {
         loop {
             match self.step() {
