@@ -24,8 +24,15 @@ pub(super) struct GroupId(pub(super) u16);
 
 /// Questions of an upstream that came back from it before it answered one of
 /// them, from which on they are taken for a loop although others may ask from
-/// the same address.
+/// the same address, ...
 const SUSPICIOUS: u8 = 4;
+/// ... once they have done so for this long, milliseconds. Those others may ask
+/// for one name all at once, and an upstream that is alive answers some of it
+/// by then. One that loops does not: it costs the first questions a part of
+/// the wait that they would have had anyway.
+const INSISTENT: u64 = 1000;
+/// What came back longer ago than an exchange lasts says nothing any more, milliseconds.
+const FORGOTTEN: u64 = 10_000;
 
 /// A query on its way to the socket.
 #[derive(Clone, Copy, Debug)]
@@ -51,21 +58,35 @@ pub(super) struct Peer {
     pub(super) loss: Loss,
     /// Whether anybody on this host may ask from its address as well.
     shared: bool,
-    /// Questions that came back from it since it last answered one of those.
-    suspected: u8,
+    suspicion: Suspicion,
+}
+
+/// What speaks for a loop since the upstream last answered such a question.
+#[derive(Clone, Copy, Debug, Default)]
+struct Suspicion {
+    /// Questions that came back.
+    count: u8,
+    /// When the first of them did, ...
+    since: u64,
+    /// ... and the last, milliseconds of the engine's clock.
+    last: u64,
 }
 
 impl Peer {
-    /// A question that is in flight to it came from its address; whether it is
-    /// the very question, on its way around.
-    pub(super) fn came_back(&mut self) -> bool {
-        self.suspected = self.suspected.saturating_add(1);
-        !self.shared || self.suspected > SUSPICIOUS
+    /// A question that is in flight to it came from its address at `now`,
+    /// milliseconds; whether it is the very question, on its way around.
+    pub(super) fn came_back(&mut self, now: u64) -> bool {
+        let Suspicion { count, since, last } = &mut self.suspicion;
+        if *count == 0 || now.saturating_sub(*last) > FORGOTTEN {
+            (*count, *since) = (0, now);
+        }
+        (*count, *last) = (count.saturating_add(1), now);
+        !self.shared || (*count > SUSPICIOUS && now.saturating_sub(*since) >= INSISTENT)
     }
 
     /// It answered such a question: somebody else had asked that.
-    pub(super) const fn cleared(&mut self) {
-        self.suspected = 0;
+    pub(super) fn cleared(&mut self) {
+        self.suspicion = Suspicion::default();
     }
 }
 
@@ -135,8 +156,8 @@ impl Peers {
         let at = known.unwrap_or_else(|| {
             let (counters, shared) = (metrics.upstream(&**upstream), is_shared(upstream.address().ip()));
             let upstream = Arc::clone(upstream);
-            let (queued, loss) = (Vec::new(), Loss::default());
-            self.list.push(Peer { upstream, counters, queued, loss, shared, suspected: 0 });
+            let (queued, loss, suspicion) = (Vec::new(), Loss::default(), Suspicion::default());
+            self.list.push(Peer { upstream, counters, queued, loss, shared, suspicion });
             self.list.len() - 1
         });
         // Far more than any configuration lists: the excess shares a number.
@@ -197,10 +218,20 @@ mod tests {
         peers.of(&group(&["192.0.2.1:53", "127.0.0.1:53", "127.0.0.2:53", "[::1]:53"]), &metrics);
         let shared: Vec<bool> = peers.list.iter().map(|peer| peer.shared).collect();
         assert_eq!(shared[..3], [false, true, false]);
-        assert!(peers.list[0].came_back());
+        assert!(peers.list[0].came_back(7));
         let local = &mut peers.list[1];
-        assert!((0..SUSPICIOUS).all(|_| !local.came_back()) && local.came_back());
+        // Many who ask at once are no loop, and neither are few for long.
+        assert!((0..100).all(|_| !local.came_back(7)) && !local.came_back(6 + INSISTENT));
+        assert!(local.came_back(7 + INSISTENT));
         local.cleared();
-        assert!(!local.came_back());
+        assert!(!local.came_back(60_000 + INSISTENT));
+        assert!((0..3).all(|n| !local.came_back(70_000 + n * 3000)));
+        local.cleared();
+        let insists = (0..=u64::from(SUSPICIOUS)).any(|n| local.came_back(90_000 + n * 600));
+        assert!(insists);
+        // What was long ago is forgotten.
+        local.cleared();
+        assert!(!local.came_back(100_000));
+        assert!((0..100).all(|_| !local.came_back(110_001)));
     }
 }

@@ -100,7 +100,7 @@ impl Engine {
     /// or CD, so that the question need not be the same to the last bit.
     #[cold]
     fn came_back(&mut self, question: &Question, client: IpAddr) -> bool {
-        let own = question.key.as_ref();
+        let (own, now) = (question.key.as_ref(), self.now.ms);
         let mut sure = false;
         for bits in 0..8 {
             let (name, qtype, qclass) = (own.name, own.qtype(), own.qclass());
@@ -113,7 +113,7 @@ impl Engine {
                 exchange.suspect = true;
             }
             if let Some(peer) = self.peers.get_mut(peer)
-                && peer.came_back()
+                && peer.came_back(now)
             {
                 peer.counters.looped();
                 sure = true;

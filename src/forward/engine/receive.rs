@@ -51,13 +51,12 @@ impl Engine {
                     counters.answered_us(self.now.us.saturating_sub(at_us));
                     count_rcode(counters, reply.rcode);
                 }
-                exchange.received(
-                    reply,
-                    quality == Quality::Failure,
-                    self.shared.local.as_ref(),
-                    &bounds,
-                    clock,
-                )
+                let (suspect, failed) = (exchange.suspect, quality == Quality::Failure);
+                let next = exchange.received(reply, failed, self.shared.local.as_ref(), &bounds, clock);
+                if suspect && let Some(peer) = self.peers.get_mut(peer) {
+                    peer.cleared();
+                }
+                next
             }
             Err(error) => {
                 if let Some(counters) = counters {
