@@ -284,3 +284,18 @@ fn pointers_into_data_are_told_from_pointers_at_names() {
     bytes[second + 1] = 16;
     assert!(points_at_names(&Message::parse(&bytes).expect("whole")));
 }
+
+/// Found by the fuzz target `upstream_reply`: the root takes one byte, which may
+/// be the message's last.
+#[test]
+fn rfc7505_a_null_mx_at_the_end_of_a_message_is_whole() {
+    let name: Name = "www.example".parse().unwrap();
+    let mut bytes = vec![0, 7, 0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0];
+    bytes.extend_from_slice(name.as_wire());
+    bytes.extend_from_slice(&[0, 15, 0, 1]);
+    bytes.extend_from_slice(&[0xc0, 12, 0, 15, 0, 1, 0, 0, 1, 44, 0, 3, 0, 0, 0]);
+    let asked = hubdns::forward::reply::Asked { name: &name, qtype: Rtype(15), qclass: Class::IN };
+    let reply = hubdns::forward::reply::accept(&bytes, &asked).expect("a response like any other");
+    assert_eq!(reply.bytes, bytes);
+    assert!(hubdns::wire::message::points_at_names(&Message::parse(&bytes).unwrap()));
+}

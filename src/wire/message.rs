@@ -288,7 +288,7 @@ impl NameWalk {
     #[inline]
     pub fn name(&mut self, bytes: &[u8], at: usize) -> Option<usize> {
         // Most owners are this pointer to the question's name.
-        if bytes.get(at..at + 2)? == [0xc0, HEADER_LEN as u8] {
+        if bytes.get(at..at + 2) == Some(&[0xc0, HEADER_LEN as u8]) {
             return Some(at + 2);
         }
         let (_, end) = expand_name(bytes, at, &mut [0; 255])?;
