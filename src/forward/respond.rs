@@ -57,7 +57,7 @@ pub fn write(kept: &Kept<'_>, to: &Recipient, now: u64, buf: &mut [u8]) -> (usiz
     }
 }
 
-/// [`write`] of what does not fit, or has a code that does not.
+/// [`write()`] of what does not fit, or has a code that does not.
 #[cold]
 fn write_unusual(kept: Kept<'_>, to: Recipient, now: u64, buf: &mut [u8]) -> (usize, Rcode) {
     fill(&kept, &to, kept.ede, buf, |end, buf| age_ttls(kept.ttls, kept.age(now), end, buf))
