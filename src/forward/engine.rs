@@ -52,6 +52,9 @@ use probe::Probes;
 const BATCH: usize = 64;
 /// Length of a tick of the timers, in milliseconds.
 const TICK_MS: u64 = 4;
+/// Questions and datagrams between two moments in which a worker may have the
+/// core: one that waits for it waits no longer than these take, about half a millisecond.
+const MOST_MOVED: usize = 128;
 /// Pause after an error of the wait, which may last.
 const ERROR_PAUSE: Duration = Duration::from_millis(10);
 
@@ -101,6 +104,7 @@ pub(super) fn start(shared: Shared) -> io::Result<Handle> {
         batch: Some(Batch::new(BATCH)),
         outbox: Outbox::default(),
         scratch: Scratch::default(),
+        moved: 0,
         start: begun.start(),
         now: Now::default(),
     };
@@ -141,6 +145,8 @@ struct Engine {
     batch: Option<Batch>,
     outbox: Outbox,
     scratch: Scratch,
+    /// Questions and datagrams since a worker could have the core.
+    moved: usize,
     start: Instant,
     now: Now,
 }
@@ -159,10 +165,20 @@ impl Engine {
             self.probe();
             self.flush();
             pass::end();
+            self.give_way();
             self.shared.metrics.set_load(self.exchanges.len(), self.waiters);
         }
         self.stop();
         pass::finish();
+    }
+
+    /// Lets a worker have this core, after some work, that waits for it. Not
+    /// after each pass: then each would be interrupted for a few queries.
+    fn give_way(&mut self) {
+        if self.moved >= MOST_MOVED {
+            self.moved = 0;
+            std::thread::yield_now();
+        }
     }
 
     /// Takes over reloaded tables.
@@ -224,6 +240,7 @@ impl Engine {
     fn drain(&mut self) {
         let mut work = std::mem::take(&mut self.work);
         self.inbox.take(&mut work);
+        self.moved += work.len();
         for work in work.drain(..) {
             match work {
                 Work::Ask(submission) => self.ask(submission),

@@ -19,6 +19,7 @@ mod gate;
 mod late;
 mod listen;
 mod outgoing;
+mod patience;
 pub mod reject;
 mod sockets;
 mod spin;

@@ -106,9 +106,9 @@ impl Handler {
 
     /// Answers the messages of `batch`, received from `socket`, and queues
     /// the replies that are ready in it. `now` is coarse monotonic time in
-    /// milliseconds.
+    /// milliseconds. Returns how many went on to the forward thread.
     #[inline]
-    pub fn batch(&mut self, now: u64, socket: &Arc<UdpSocket>, batch: &mut Batch) {
+    pub fn batch(&mut self, now: u64, socket: &Arc<UdpSocket>, batch: &mut Batch) -> usize {
         let len = batch.len();
         let Self { snapshot, policy, batches, query, ahead, ahead_beyond, fixed } = self;
         fixed.local.queries(Transport::Udp, len);
@@ -120,7 +120,7 @@ impl Handler {
         let mut known = Known::NOTHING;
         // Counted in a register, and once per batch where the scrape reads it.
         let mut hits = 0;
-        let mut asked = false;
+        let mut forwarded = 0;
         for index in 0..len {
             let Some(message) = batch.message(index) else {
                 continue;
@@ -136,7 +136,7 @@ impl Handler {
                 Code::Other => {}
                 Code::Nothing => continue,
                 Code::Later => {
-                    asked = true;
+                    forwarded += 1;
                     continue;
                 }
             }
@@ -150,10 +150,11 @@ impl Handler {
         if hits > 0 {
             fixed.local.udp_hits(hits);
         }
-        if asked {
+        if forwarded > 0 {
             // Once for all of them.
             fixed.resolver.ring();
         }
+        forwarded
     }
 
     /// Takes the current snapshot, so that the one before can be let go though

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use super::patience::Patience;
 use super::spin::Spin;
 use super::udp::Handler;
 use crate::metrics::queries::Operation;
@@ -98,6 +99,7 @@ pub(super) struct Worker {
     poller: Poller,
     core: Option<usize>,
     spin: Spin,
+    patience: Patience,
     pulse: Arc<Pulse>,
 }
 
@@ -127,7 +129,16 @@ impl Worker {
             poller.add(socket, token)?;
         }
         let sockets = sockets.into_iter().map(|socket| Listener { socket, busy: true }).collect();
-        Ok(Self { sockets, handler, stop, poller, core, spin: Spin::new(spin), pulse })
+        Ok(Self {
+            sockets,
+            handler,
+            stop,
+            poller,
+            core,
+            spin: Spin::new(spin),
+            patience: Patience::default(),
+            pulse,
+        })
     }
 
     /// Its sign of life, for a watchdog.
@@ -181,7 +192,8 @@ impl Worker {
             let found = match batch.receive(&listener.socket) {
                 Ok(0) => 0,
                 Ok(found) => {
-                    self.handler.batch(now, &listener.socket, batch);
+                    let forwarded = self.handler.batch(now, &listener.socket, batch);
+                    self.patience.note(found, forwarded);
                     let counters = self.handler.counters();
                     batch.send(&listener.socket, |fault| counters.fault(Operation::Send, fault));
                     found

@@ -32,5 +32,5 @@ pub use poll::{Event, Interest, Poller, Waker};
 pub use raw::Source;
 pub use steering::steer_by_core;
 pub use tcp::{accept, defer_accept, deferral};
-pub use thread::{allowed_cores, lower_priority, pin};
+pub use thread::{allowed_cores, lower_priority, pin, wait_for_the_core, waits_for_the_core};
 pub use udp::{Buffers, UdpSocket};

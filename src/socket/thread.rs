@@ -43,6 +43,25 @@ pub fn lower_priority() -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Has the calling thread, when it wakes up, wait until the thread that has the
+/// core sleeps or gives way (`SCHED_BATCH`), or take the core from it
+/// (`SCHED_OTHER`, as all threads begin).
+pub fn wait_for_the_core(waits: bool) -> io::Result<()> {
+    let policy = if waits { libc::SCHED_BATCH } else { libc::SCHED_OTHER };
+    // SAFETY: all zero is the priority 0, the only one of both policies.
+    let parameters: libc::sched_param = unsafe { std::mem::zeroed() };
+    // SAFETY: 0 is the calling thread; the parameters live until the call returns. By its
+    // number, since musl's function of that name does nothing.
+    let result = unsafe { libc::syscall(libc::SYS_sched_setscheduler, 0, policy, &raw const parameters) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Whether the calling thread does what [`wait_for_the_core`] says.
+pub fn waits_for_the_core() -> bool {
+    // SAFETY: takes integers; 0 is the calling thread.
+    unsafe { libc::syscall(libc::SYS_sched_getscheduler, 0) == libc::c_long::from(libc::SCHED_BATCH) }
+}
+
 fn get_affinity() -> io::Result<libc::cpu_set_t> {
     // SAFETY: all zero is the empty set.
     let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };

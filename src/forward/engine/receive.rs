@@ -88,6 +88,7 @@ impl Engine {
         let mut scratch = std::mem::take(&mut self.scratch);
         match self.sockets.receive(port, &mut batch) {
             Some(Ok(count)) => {
+                self.moved += count;
                 for index in 0..count {
                     let Some(message) = batch.message(index) else { continue };
                     if message.truncated {
