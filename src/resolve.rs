@@ -148,6 +148,12 @@ impl Resolver {
         self.shared.forwarder.ring();
     }
 
+    /// Has the cached responses fetched from memory that are there for those of
+    /// `queries`, at most 64, whose bit is set in `which`: answering them is next.
+    pub fn fetch(&self, queries: &[Query], which: u64) {
+        self.shared.fetch(queries, which);
+    }
+
     /// Where `name` would be forwarded.
     pub fn route(&self, name: &Name) -> Option<Route> {
         let own = splice::is_own(name, &self.shared.publisher.current());

@@ -1,5 +1,5 @@
-//! A batch that is read ahead, as large tables have it, is answered as one
-//! that is not.
+//! A batch that is read ahead, as large tables and cached responses have it, is
+//! answered as one that is not.
 
 mod common;
 
@@ -9,6 +9,10 @@ use std::sync::Arc;
 use common::estate::{options, query, record_set};
 use common::serving::{ESTATE, closed, config};
 use hubdns::forward::Settings;
+use hubdns::forward::cache::KeyRef;
+use hubdns::forward::chain::Chain;
+use hubdns::forward::entry::{Checked, Entry};
+use hubdns::forward::reply::{self, Asked};
 use hubdns::metrics::queries::QueryMetrics;
 use hubdns::resolve::{self, Resolver};
 use hubdns::serve::access::{Policies, Policy};
@@ -16,7 +20,8 @@ use hubdns::serve::udp::{Handler, Pending};
 use hubdns::snapshot::Snapshot;
 use hubdns::snapshot::publish::Publisher;
 use hubdns::socket::{Batch, UdpSocket};
-use hubdns::wire::Rtype;
+use hubdns::wire::message::Message;
+use hubdns::wire::{Class, FoldedName, Name, Rtype};
 
 const INSIDE: &str = "127.0.0.1:4000";
 /// Nobody may ask from there, nor from port 0.
@@ -39,22 +44,79 @@ fn answered(
     ((0..asked.len()).map(buffer).collect(), replies)
 }
 
-#[test]
-fn a_batch_that_is_read_ahead_is_answered_the_same() {
+/// A handler of its own for each call, all with one resolver.
+fn handlers() -> (impl FnMut() -> Handler, Resolver, Arc<UdpSocket>) {
     let config = config(&["127.0.0.1:0"], closed());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let publisher = Publisher::new(Snapshot::build(&record_set(ESTATE), &options(), 1));
     let settings = Settings::new(&config, Vec::new());
     let resolver = Resolver::start(&settings, Arc::clone(&publisher), runtime.handle().clone()).unwrap();
     let policies = Policies::new(Policy::new(&config.server));
+    let socket = Arc::new(UdpSocket::bind(config.server.listen[0], false).unwrap());
     let (metrics, mut locals) = QueryMetrics::new(2);
-    let mut handler = || {
-        let (resolver, local) = (resolver.clone(), locals.remove(0));
+    let of_all = resolver.clone();
+    let handler = move || {
+        // The runtime lives as long as what was started on it.
+        let _ = &runtime;
+        let (resolver, local) = (of_all.clone(), locals.remove(0));
         Handler::new(resolver, &publisher, &policies, local, metrics.shared(), Pending::default())
     };
+    (handler, resolver, socket)
+}
+
+/// Keeps a response with one address in the cache.
+fn keep(resolver: &Resolver, qname: &str) {
+    let owner: Name = qname.parse().unwrap();
+    let asked = Asked { name: &owner, qtype: Rtype::A, qclass: Class::IN };
+    let bytes = [
+        &[0x12, 0x34, 0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0],
+        owner.as_wire(),
+        &[0, 1, 0, 1, 0xc0, 12, 0, 1, 0, 1, 0, 0, 0x0e, 0x10, 0, 4, 192, 0, 2, 1],
+    ];
+    let reply = reply::accept(&bytes.concat(), &asked).unwrap();
+    let chain = Chain::walk(&Message::parse(&reply.bytes).unwrap());
+    let forwarder = resolver.forwarder();
+    let (tables, now) = (forwarder.tables().load(), resolve::now());
+    let entry = Entry::new(reply, chain, &tables.bounds, now, Checked { instance: 0, cut: None });
+    let folded = FoldedName::from(&owner);
+    let partition = tables.rules.find(&folded).unwrap().partition;
+    let key = KeyRef::new(partition, &folded, Rtype::A, Class::IN, 0);
+    assert!(forwarder.cache().insert(&key, &entry.kept(), now));
+}
+
+#[test]
+fn cached_responses_that_are_fetched_ahead_are_the_same() {
+    let (mut handler, resolver, socket) = handlers();
+    let (mut plain, mut ahead) = (handler(), handler());
+    let cached: Vec<String> = (0..12).map(|at| format!("www{at}.example.org")).collect();
+    cached.iter().for_each(|name| keep(&resolver, name));
+    // Among them one that no cache holds, which without RD is answered at
+    // once, one of ours, and garbage.
+    let mut asked: Vec<(Vec<u8>, &str)> =
+        cached.iter().map(|name| (query(name, Rtype::A, 0, None), INSIDE)).collect();
+    asked.insert(3, (query("absent.example.org", Rtype::A, 0, None), INSIDE));
+    asked.insert(5, (query("contoso.azurecr.io", Rtype::A, 0, None), INSIDE));
+    asked.insert(7, (vec![0xff; 40], INSIDE));
+    let one_by_one: Vec<Vec<u8>> =
+        asked.iter().flat_map(|one| answered(&mut plain, &socket, std::slice::from_ref(one)).0).collect();
+    for turn in 0..3 {
+        // The first is not ahead: nothing was cached before.
+        assert_eq!(ahead.fetches_ahead(), turn > 0);
+        let (buffers, replies) = answered(&mut ahead, &socket, &asked);
+        assert_eq!(replies, asked.len() - 1, "turn {turn}");
+        assert_eq!(buffers, one_by_one, "turn {turn}");
+    }
+    // Queries for our own names alone end it.
+    let own = vec![(query("contoso.azurecr.io", Rtype::A, 0, None), INSIDE); 8];
+    answered(&mut ahead, &socket, &own);
+    assert!(!ahead.fetches_ahead());
+}
+
+#[test]
+fn a_batch_that_is_read_ahead_is_answered_the_same() {
+    let (mut handler, _resolver, socket) = handlers();
     let (mut plain, mut ahead) = (handler(), handler());
     ahead.read_ahead_beyond(0);
-    let socket = Arc::new(UdpSocket::bind(config.server.listen[0], false).unwrap());
     let alias = || query("Contoso.azurecr.io", Rtype::A, 0x0100, None);
     let answerable = [
         alias(),

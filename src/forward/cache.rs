@@ -140,6 +140,16 @@ impl ResponseCache {
         })
     }
 
+    /// Has what is kept for keys with these hashes fetched from memory, for
+    /// all at once, so that reading each of them need not wait for it. Under the
+    /// lock of one shard after the other: the processor goes past a fetch that
+    /// it waits for, and not past a lock with a read that it waits for.
+    pub fn fetch(&self, hashes: &[u64]) {
+        let shards = || hashes.iter().filter_map(|hash| Some((self.shard(*hash)?, *hash)));
+        shards().for_each(|(shard, hash)| shard.read().fetch_slot(hash));
+        shards().for_each(|(shard, hash)| shard.read().fetch_record(hash));
+    }
+
     /// A copy of the response of `key`, if it is still an answer at `now`.
     pub fn get(&self, key: &KeyRef<'_>, now: u64) -> Option<Entry> {
         self.read(key, |kept| kept.is_fresh(now).then(|| Entry::from_kept(kept)))?

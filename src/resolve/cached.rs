@@ -189,6 +189,18 @@ impl Shared {
         found.map(|(entry, cut)| (Arc::new(entry), cut))
     }
 
+    /// Has the cached responses of the queries fetched whose bit is set in `which`.
+    pub(super) fn fetch(&self, queries: &[Query], which: u64) {
+        let (mut hashes, mut count) = ([0; u64::BITS as usize], 0);
+        let wanted = queries.iter().enumerate().filter(|(index, _)| which >> index & 1 != 0);
+        for (place, (_, query)) in hashes.iter_mut().zip(wanted) {
+            // What is ours is seldom cached; a wrong key costs its fetch alone.
+            *place = self.key(query, false).map_or(0, |key| key.kept_hash());
+            count += 1;
+        }
+        self.forwarder.cache().fetch(hashes.get(..count).unwrap_or_default());
+    }
+
     #[inline]
     pub(super) fn key<'q>(&self, query: &'q Query, own: bool) -> Option<KeyRef<'q>> {
         let partition = self.forwarder.tables().partition(&query.qname)?;

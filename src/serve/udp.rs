@@ -69,6 +69,9 @@ pub struct Handler {
     ahead: Box<[Query]>,
     /// How many names such a table has at least.
     ahead_beyond: usize,
+    /// Whether most of the last batch was answered from the response cache: then
+    /// what that holds for the next is fetched ahead.
+    is_cached: bool,
     fixed: Fixed,
 }
 
@@ -95,7 +98,16 @@ impl Handler {
         let fixed = Fixed { resolver, local, shared, pending };
         let (snapshot, policy) = (publisher.reader(), policies.reader());
         let ahead = (0..BATCH_LEN).map(|_| Query::EMPTY).collect();
-        Self { snapshot, policy, batches: 0, query: Query::EMPTY, ahead, ahead_beyond: COLD, fixed }
+        Self {
+            snapshot,
+            policy,
+            batches: 0,
+            query: Query::EMPTY,
+            ahead,
+            ahead_beyond: COLD,
+            is_cached: false,
+            fixed,
+        }
     }
 
     /// Reads tables of more than so many names ahead of a batch, other than
@@ -110,17 +122,21 @@ impl Handler {
     #[inline]
     pub fn batch(&mut self, now: u64, socket: &Arc<UdpSocket>, batch: &mut Batch) -> usize {
         let len = batch.len();
-        let Self { snapshot, policy, batches, query, ahead, ahead_beyond, fixed } = self;
+        let Self { snapshot, policy, batches, query, ahead, ahead_beyond, is_cached, fixed } = self;
         fixed.local.queries(Transport::Udp, len);
         let turn = Turn { now, socket, policy: policy.load(), snapshot: snapshot.load() };
         let sampled = sampled(*batches, len);
         *batches = batches.wrapping_add(1);
-        let is_ahead = turn.snapshot.names() > *ahead_beyond && len >= FEW;
-        let read = if is_ahead { read_ahead(turn.snapshot, ahead, batch) } else { 0 };
+        let is_large = turn.snapshot.names() > *ahead_beyond;
+        let is_ahead = (is_large || *is_cached) && len >= FEW;
+        let read = if is_ahead { read_ahead(is_large.then_some(turn.snapshot), ahead, batch) } else { 0 };
+        if *is_cached && read != 0 {
+            fixed.resolver.fetch(ahead, read);
+        }
         let mut known = Known::NOTHING;
         // Counted in a register, and once per batch where the scrape reads it.
         let mut hits = 0;
-        let mut forwarded = 0;
+        let (mut others, mut forwarded) = (0, 0);
         for index in 0..len {
             let Some(message) = batch.message(index) else {
                 continue;
@@ -133,7 +149,7 @@ impl Handler {
             let done = fixed.message(&turn, query, is_read, &mut known, message);
             match done.code {
                 Code::Hit => hits += 1,
-                Code::Other => {}
+                Code::Other => others += 1,
                 Code::Nothing => continue,
                 Code::Later => {
                     forwarded += 1;
@@ -147,6 +163,7 @@ impl Handler {
             }
             batch.reply(index, done.len);
         }
+        *is_cached = 2 * others > len;
         if hits > 0 {
             fixed.local.udp_hits(hits);
         }
@@ -163,6 +180,12 @@ impl Handler {
         self.snapshot.load();
     }
 
+    /// Whether cached responses are fetched from memory ahead of the next
+    /// batch: most of the last one's messages were answered from the cache.
+    pub const fn fetches_ahead(&self) -> bool {
+        self.is_cached
+    }
+
     /// The counters of this worker.
     pub const fn counters(&self) -> &Local {
         &self.fixed.local
@@ -170,10 +193,10 @@ impl Handler {
 }
 
 /// Reads all messages, and has the memory read that their answers take, so that
-/// a large table is not waited for once per message. Bit n of the result: the
+/// a large table, where there is one, is not waited for once per message. Bit n of the result: the
 /// n-th of `ahead` is the n-th message, which is a query.
 #[inline(never)]
-fn read_ahead(snapshot: &Snapshot, ahead: &mut [Query], batch: &mut Batch) -> u64 {
+fn read_ahead(large: Option<&Arc<Snapshot>>, ahead: &mut [Query], batch: &mut Batch) -> u64 {
     let (mut read, mut hashes, mut count) = (0, [0; BATCH_LEN], 0);
     for (index, query) in ahead.iter_mut().enumerate().take(batch.len()) {
         let Some(message) = batch.message(index).filter(|message| !message.truncated) else { continue };
@@ -185,7 +208,9 @@ fn read_ahead(snapshot: &Snapshot, ahead: &mut [Query], batch: &mut Batch) -> u6
             read |= 1 << index;
         }
     }
-    snapshot.touch(hashes.get(..count).unwrap_or_default());
+    if let Some(snapshot) = large {
+        snapshot.touch(hashes.get(..count).unwrap_or_default());
+    }
     read
 }
 

@@ -26,7 +26,7 @@ mod udp;
 
 pub use batch::{BATCH_LEN, BUFFER_BYTES, Batch, Message, Sender};
 pub use fault::Fault;
-pub use memory::give_back_memory;
+pub use memory::{CACHE_LINE, give_back_memory, prefetch};
 pub use outbox::Outbox;
 pub use poll::{Event, Interest, Poller, Waker};
 pub use raw::Source;

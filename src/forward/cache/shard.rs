@@ -16,6 +16,7 @@ use std::collections::VecDeque;
 use hashbrown::HashTable;
 
 use crate::forward::kept::{Kept, Marks};
+use crate::socket::{CACHE_LINE, prefetch};
 
 use super::key::KeyRef;
 use super::record::{self, Record};
@@ -26,6 +27,8 @@ const PROBATION: usize = 10;
 const SEGMENTS: usize = 32;
 /// Least and most bytes of a segment; a larger response gets one of its own.
 const SEGMENT_BYTES: std::ops::RangeInclusive<usize> = 2048..=256 * 1024;
+/// Cache lines of a record that are fetched ahead: an address and its name take three.
+const FETCHED_LINES: usize = 3;
 /// Bytes of the space for each fingerprint of what went.
 const BYTES_PER_GHOST: usize = 1024;
 
@@ -183,6 +186,23 @@ impl Shard {
         let slot = self.index.iter_hash(key.hash).find(|slot| slot.hash == key.hash)?;
         let record = self.record(slot.place).filter(|record| record.key() == *key)?;
         Some((slot, record))
+    }
+
+    /// Has the slot of `hash` fetched that [`Self::fetch_record`] reads.
+    #[inline]
+    pub(super) fn fetch_slot(&self, hash: u64) {
+        if let Some(slot) = self.index.iter_hash(hash).next() {
+            prefetch(slot);
+        }
+    }
+
+    /// Has the record of `hash` fetched, as far as most reach.
+    #[inline]
+    pub(super) fn fetch_record(&self, hash: u64) {
+        let Some(slot) = self.index.iter_hash(hash).find(|slot| slot.hash == hash) else { return };
+        let log = if slot.place.segment & MAIN == 0 { &self.probation } else { &self.main };
+        let record = log.get(slot.place.segment & !MAIN, slot.place.offset).unwrap_or_default();
+        record.chunks(CACHE_LINE).take(FETCHED_LINES).for_each(prefetch);
     }
 
     /// Calls `read` with the response of `key`.
