@@ -335,6 +335,7 @@ impl Engine {
                     let Some(exchange) = self.exchanges.get(id) else { return };
                     exchange.tcp_failed(self.shared.local.as_ref(), &self.tables.bounds, clock)
                 }
+                Next::Wait => return self.arm(id),
                 Next::Again => {
                     if self.ask_next(id) || self.is_waiting(id) {
                         return self.arm(id);
@@ -373,6 +374,13 @@ impl Engine {
     fn give_up(&mut self, id: u64, clock: u64) -> Next {
         let bounds = self.tables.bounds;
         match self.exchanges.get(id) {
+            // Nobody is left who may say more than that.
+            Some(exchange) if exchange.ask.partial.is_some() && exchange.deadline > self.now.ms => {
+                let had_first = exchange.first.is_some();
+                let next = exchange.tcp_failed(self.shared.local.as_ref(), &bounds, clock);
+                self.count_fallback(id, had_first, &next);
+                next
+            }
             Some(exchange) => {
                 if exchange.first.is_some() {
                     self.shared.metrics.fallback(false);

@@ -72,8 +72,8 @@ pub(super) struct Ask {
     pub(super) hedged: bool,
     /// Whether a response code has moved us on to the next upstream.
     pub(super) moved_by_rcode: bool,
-    /// Whether TCP was tried for this name.
-    pub(super) tcp_done: bool,
+    /// Who was asked over a stream for this name.
+    pub(super) over_stream: Vec<PeerId>,
     /// Whether the network told of an error.
     pub(super) network_error: bool,
     /// Whether an upstream may not be sent any more at the moment.
@@ -102,7 +102,7 @@ impl Ask {
             opt: true,
             hedged: false,
             moved_by_rcode: false,
-            tcp_done: false,
+            over_stream: Vec::new(),
             network_error: false,
             over: false,
             hedge_at: NEVER,
@@ -111,6 +111,16 @@ impl Ask {
             held: None,
             partial: None,
         }
+    }
+
+    /// Whether `peer` was asked over a stream.
+    pub(super) fn is_over_stream(&self, peer: PeerId) -> bool {
+        self.over_stream.contains(&peer)
+    }
+
+    /// Whether who has spoken last has yet to be asked over a stream.
+    fn may_ask_over_stream(&self) -> bool {
+        !self.peer.is_some_and(|peer| self.is_over_stream(peer))
     }
 
     /// Whether a response may still come.
@@ -164,6 +174,8 @@ pub(super) enum Next {
     Tcp,
     /// Ask again as [`Exchange::ask`] now says: a target, or the fallback.
     Again,
+    /// Another response may still come, and is waited for.
+    Wait,
     /// Nothing more can be asked: SERVFAIL.
     Fail(Ede),
 }
@@ -277,24 +289,37 @@ impl Exchange {
             self.ask.held = Some(Box::new(reply));
             return Next::Move;
         }
-        if reply.truncated && !self.ask.tcp_done {
+        let may_ask = self.ask.may_ask_over_stream();
+        if reply.truncated && (may_ask || self.ask.is_waiting()) {
             self.ask.partial = Some(Box::new(reply));
-            return Next::Tcp;
+            return if may_ask { Next::Tcp } else { Next::Wait };
         }
-        self.conclude(reply, local, bounds, now)
+        self.conclude(reply, may_ask, local, bounds, now)
     }
 
-    /// TCP failed: what UDP brought still counts. An incomplete chain is
-    /// followed; a truncated answer goes to the client with TC, and is not kept.
+    /// TCP failed: what UDP brought still counts once nobody else may say more.
+    /// An incomplete chain is followed; a truncated answer goes to the client
+    /// with TC, and is not kept.
     pub(super) fn tcp_failed(&mut self, local: &dyn Local, bounds: &TtlBounds, now: u64) -> Next {
+        if self.ask.partial.is_some() && self.ask.is_waiting() {
+            return Next::Wait;
+        }
         match self.ask.partial.take() {
-            Some(partial) => self.conclude(*partial, local, bounds, now),
+            Some(partial) => self.conclude(*partial, false, local, bounds, now),
             None => Next::Move,
         }
     }
 
-    /// Decides what becomes of a response that is no failure.
-    fn conclude(&mut self, reply: UpstreamReply, local: &dyn Local, bounds: &TtlBounds, now: u64) -> Next {
+    /// Decides what becomes of a response that is no failure; `may_ask` says
+    /// whether its upstream may be asked for the whole of it over a stream.
+    fn conclude(
+        &mut self,
+        reply: UpstreamReply,
+        may_ask: bool,
+        local: &dyn Local,
+        bounds: &TtlBounds,
+        now: u64,
+    ) -> Next {
         let combined = if self.parts.is_empty() { None } else { self.combine(&reply) };
         if combined.is_none() && !self.parts.is_empty() {
             return Next::Fail(Ede::NETWORK_ERROR);
@@ -316,7 +341,7 @@ impl Exchange {
             return Next::Done(Entry::new(lead, chain, bounds, now, checked));
         }
         if chain.is_incomplete(&message) && !whole.truncated {
-            if !self.ask.tcp_done {
+            if may_ask {
                 self.ask.partial = Some(Box::new(reply));
                 return Next::Tcp;
             }

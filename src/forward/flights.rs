@@ -58,6 +58,12 @@ impl Flights {
         Some(self.far.swap_remove(at))
     }
 
+    /// Takes one out that went to `peer`.
+    pub(super) fn pop_to(&mut self, peer: PeerId) -> Option<Outstanding> {
+        let sent = self.iter().find(|one| one.peer == peer)?.sent;
+        self.take(sent)
+    }
+
     /// Takes any one out.
     pub(super) fn pop(&mut self) -> Option<Outstanding> {
         self.far.pop().or_else(|| self.near.iter_mut().find_map(Option::take))
@@ -97,6 +103,7 @@ mod tests {
         assert_eq!(flights.take(Sent { port: 1, id: 15 }).map(|one| one.at_us), Some(15));
         assert_eq!(flights.take(Sent { port: 1, id: 2 }).map(|one| one.at_us), Some(2));
         assert!(flights.take(Sent { port: 2, id: 3 }).is_none());
+        assert!(flights.pop_to(PeerId(1)).is_none());
         assert_eq!(flights.iter().count(), 14);
         assert_eq!(std::iter::from_fn(|| flights.pop()).count(), 14);
         assert!(flights.is_empty());

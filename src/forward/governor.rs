@@ -32,6 +32,7 @@
 //! its budget on the address alone, since that is what the limits of the other
 //! side count.
 
+mod connected;
 mod probe;
 mod show;
 mod waits;

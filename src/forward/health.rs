@@ -235,7 +235,13 @@ impl Health {
     /// A query to it was answered after `rtt`.
     pub fn answered(&mut self, rtt: Duration, quality: Quality, now: u64) -> Option<Change> {
         self.rtt.take(rtt);
-        let sent = sent_at(now, rtt);
+        self.connected(rtt, quality, now)
+    }
+
+    /// A query that had to wait for a connection was answered after `waited`,
+    /// which is no round trip.
+    pub fn connected(&mut self, waited: Duration, quality: Quality, now: u64) -> Option<Change> {
+        let sent = sent_at(now, waited);
         self.answered_sent = Some(self.answered_sent.map_or(sent, |latest| latest.max(sent)));
         self.silent = 0;
         self.count(quality == Quality::Failure, now);
@@ -328,6 +334,11 @@ impl Health {
     /// A probe was answered after `rtt`.
     pub fn probe_answered(&mut self, rtt: Duration, quality: Quality, now: u64) -> Option<Change> {
         self.rtt.take(rtt);
+        self.probe_connected(rtt, quality, now)
+    }
+
+    /// A probe that had to wait for a connection was answered after `waited`.
+    pub fn probe_connected(&mut self, waited: Duration, quality: Quality, now: u64) -> Option<Change> {
         if self.state == State::Up {
             if !self.suspect {
                 return None;
@@ -340,7 +351,7 @@ impl Health {
                 Quality::Failure => Some(self.fall(Cause::Failures, now)),
             };
         }
-        if sent_at(now, rtt) < self.down_at {
+        if sent_at(now, waited) < self.down_at {
             return None;
         }
         if quality == Quality::Failure && self.cause == Cause::Failures {

@@ -15,16 +15,16 @@ use crate::socket::Waker;
 use crate::wire::Ede;
 
 use super::Submission;
-use super::reply::UpstreamReply;
+use super::streams::Answer;
 
 /// What reaches the engine.
 pub(super) enum Work {
     /// A question.
     Ask(Submission),
     /// The end of a query over a stream; `task` tells it from others of the exchange.
-    Stream { exchange: u64, task: task::Id, result: io::Result<UpstreamReply> },
+    Stream { exchange: u64, task: task::Id, result: io::Result<Answer> },
     /// The end of a probe over a stream.
-    Probe { id: u64, result: io::Result<UpstreamReply> },
+    Probe { id: u64, result: io::Result<Answer> },
 }
 
 impl std::fmt::Debug for Work {

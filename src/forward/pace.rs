@@ -56,6 +56,8 @@ impl Asker {
 pub(super) enum End {
     /// A response came. NXDOMAIN and NODATA are responses like others.
     Answered(Quality),
+    /// The same of a query that had to wait for a connection.
+    Connected(Quality),
     /// None came though it was waited for, and that was not told yet.
     TimedOut,
     /// The network would not have it, or told that the upstream is not there.
@@ -218,6 +220,7 @@ impl Governed {
         let waited = Duration::from_micros(waited_us);
         match end {
             End::Answered(quality) => upstream.answered(waited, quality, now),
+            End::Connected(quality) => upstream.connected(waited, quality, now),
             End::TimedOut => upstream.timed_out(waited, now),
             End::Unreachable => upstream.unreachable(waited, now),
             End::Abandoned => {}

@@ -43,6 +43,16 @@ use query::Prepared;
 
 pub use error::{StreamError, fault_of};
 
+/// A response over a stream.
+#[derive(Debug)]
+pub struct Answer {
+    /// The response.
+    pub reply: UpstreamReply,
+    /// Whether the question left as soon as it came, over a connection that was
+    /// open: only then the time until the response is a round trip.
+    pub at_once: bool,
+}
+
 /// Every connection to upstreams.
 #[derive(Debug)]
 pub struct Streams {
@@ -78,7 +88,7 @@ impl Streams {
         query: Vec<u8>,
         deadline: Instant,
         again: impl FnMut() -> bool + Send + 'static,
-        done: impl FnOnce(io::Result<UpstreamReply>) + Send + 'static,
+        done: impl FnOnce(io::Result<Answer>) + Send + 'static,
     ) -> AbortHandle {
         let pool = self.pool(upstream);
         let task = self.runtime.spawn(async move {
@@ -107,7 +117,7 @@ impl Streams {
         query: Vec<u8>,
         deadline: Instant,
     ) -> Result<UpstreamReply, StreamError> {
-        exchange(&self.pool(upstream), query, deadline, || true).await
+        exchange(&self.pool(upstream), query, deadline, || true).await.map(|answer| answer.reply)
     }
 
     /// Takes over reloaded limits, and for the next connections what the files
@@ -148,7 +158,7 @@ async fn exchange(
     query: Vec<u8>,
     deadline: Instant,
     mut again: impl FnMut() -> bool + Send,
-) -> Result<UpstreamReply, StreamError> {
+) -> Result<Answer, StreamError> {
     let Some(query) = Prepared::new(query, pool.upstream()) else {
         return Err(StreamError::new(StreamFault::Malformed, "the query cannot be read"));
     };

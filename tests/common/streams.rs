@@ -380,7 +380,7 @@ impl Client {
             Instant::now() + time,
             || true,
             move |outcome| {
-                let _ = sender.send(outcome);
+                let _ = sender.send(outcome.map(|answer| answer.reply));
             },
         );
         Waiting { receiver, task }

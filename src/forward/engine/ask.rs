@@ -125,7 +125,9 @@ impl Engine {
     /// The upstream with the address `client` that the exchange waits for.
     fn in_flight_to(&self, id: u64, client: IpAddr) -> Option<PeerId> {
         let exchange = self.exchanges.peek(id)?;
-        let asked = exchange.ask.outstanding.iter().map(|one| one.peer).chain(exchange.ask.peer);
+        let streams = exchange.ask.streams.iter().map(|one| one.peer);
+        let asked =
+            exchange.ask.outstanding.iter().map(|one| one.peer).chain(streams).chain(exchange.ask.peer);
         let is_client = |peer: &PeerId| {
             self.peers.get(*peer).is_some_and(|peer| peer.upstream.address().ip().to_canonical() == client)
         };

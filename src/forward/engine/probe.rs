@@ -14,8 +14,9 @@ use super::Engine;
 use crate::forward::governor::{Probe, probe_query};
 use crate::forward::inbox::Work;
 use crate::forward::peers::PeerId;
-use crate::forward::reply::{self, Asked, UpstreamReply};
+use crate::forward::reply::{self, Asked};
 use crate::forward::sockets::Sent;
+use crate::forward::streams::Answer;
 
 /// A probe without an answer is given up after this.
 const PATIENCE_MS: u64 = 1000;
@@ -142,23 +143,27 @@ impl Engine {
         let root = Name::root();
         let asked = Asked { name: &root, qtype: Rtype::SOA, qclass: Class::IN };
         match reply::accept(bytes, &asked) {
-            Ok(reply) => self.probe_answered(id, &reply),
+            Ok(reply) => self.probe_answered(id, &Answer { reply, at_once: true }),
             Err(mismatch) => self.shared.metrics.mismatch(mismatch),
         }
     }
 
     /// A probe over a stream has ended.
-    pub(super) fn probe_done(&mut self, id: u64, result: io::Result<UpstreamReply>) {
+    pub(super) fn probe_done(&mut self, id: u64, result: io::Result<Answer>) {
         match result {
-            Ok(reply) => self.probe_answered(id, &reply),
+            Ok(answer) => self.probe_answered(id, &answer),
             Err(_) => drop(self.end_probe(id)),
         }
     }
 
-    fn probe_answered(&mut self, id: u64, reply: &UpstreamReply) {
+    fn probe_answered(&mut self, id: u64, answer: &Answer) {
         let Some((probe, at_us)) = self.end_probe(id) else { return };
-        let rtt = Duration::from_micros(self.now.us.saturating_sub(at_us));
-        let quality = self.tables.limits.failures.quality(reply.rcode);
-        probe.upstream.probe_answered(rtt, quality, self.now.ms);
+        let waited = Duration::from_micros(self.now.us.saturating_sub(at_us));
+        let quality = self.tables.limits.failures.quality(answer.reply.rcode);
+        if answer.at_once {
+            probe.upstream.probe_answered(waited, quality, self.now.ms);
+        } else {
+            probe.upstream.probe_connected(waited, quality, self.now.ms);
+        }
     }
 }

@@ -12,7 +12,7 @@ use crate::wire::{Name, Rcode};
 
 use super::Engine;
 use crate::forward::chain::Chain;
-use crate::forward::exchange::{Exchange, Next, OverStream};
+use crate::forward::exchange::{Exchange, NEVER, Next, OverStream};
 use crate::forward::flights::Outstanding;
 use crate::forward::health::Quality;
 use crate::forward::kept::{Checked, Marks, Traits};
@@ -20,10 +20,10 @@ use crate::forward::pace::End;
 use crate::forward::read::{Facts, Followed, Scratch, read};
 use crate::forward::reply::{self, Asked, UpstreamReply};
 use crate::forward::sockets::{Expected, Sent};
-use crate::forward::streams::fault_of;
+use crate::forward::streams::{Answer, fault_of};
 
 impl Engine {
-    pub(super) fn stream_done(&mut self, id: u64, task: task::Id, result: io::Result<UpstreamReply>) {
+    pub(super) fn stream_done(&mut self, id: u64, task: task::Id, result: io::Result<Answer>) {
         let (now, bounds) = (self.now.ms, self.tables.bounds);
         let Some(exchange) = self.exchanges.get(id) else { return };
         // A result of an ask that is over belongs to nobody.
@@ -34,19 +34,21 @@ impl Engine {
         let had_first = exchange.first.is_some();
         let counters = self.peers.get(peer).map(|peer| &*peer.counters);
         let is_stream = self.peers.get(peer).is_some_and(|peer| peer.upstream.is_stream());
-        let rcode = result.as_ref().ok().map(|reply| reply.rcode);
+        let rcode = result.as_ref().ok().map(|answer| answer.reply.rcode);
         let quality = rcode.map_or(Quality::Good, |rcode| self.tables.limits.failures.quality(rcode));
         let end = match &result {
             // How long a connection takes, or whether there is one, says
             // nothing of datagrams.
             _ if !is_stream => End::Abandoned,
-            Ok(reply) if exchange.is_about_opt(reply.rcode) => End::Answered(Quality::Good),
-            Ok(_) => End::Answered(quality),
+            Ok(Answer { reply, at_once }) => {
+                let quality = if exchange.is_about_opt(reply.rcode) { Quality::Good } else { quality };
+                if *at_once { End::Answered(quality) } else { End::Connected(quality) }
+            }
             Err(error) => end_by(error, told),
         };
         self.state.ended(peer, permit, self.now.us.saturating_sub(at_us), end, now);
         let next = match result {
-            Ok(reply) => {
+            Ok(Answer { reply, .. }) => {
                 if let Some(counters) = counters {
                     counters.answered_us(self.now.us.saturating_sub(at_us));
                     count_rcode(counters, reply.rcode);
@@ -74,7 +76,7 @@ impl Engine {
         self.step(id, next);
     }
 
-    fn count_fallback(&self, id: u64, had_first: bool, next: &Next) {
+    pub(super) fn count_fallback(&self, id: u64, had_first: bool, next: &Next) {
         if had_first && matches!(next, Next::Done(_)) {
             let used = self.exchanges.peek(id).is_some_and(|exchange| exchange.first.is_some());
             self.shared.metrics.fallback(used);
@@ -252,8 +254,15 @@ impl Engine {
         for (sent, id) in self.sockets.waiting(port) {
             let Some(exchange) = self.exchanges.get(id) else { continue };
             let one = exchange.ask.outstanding.iter().find(|one| one.sent == sent).copied();
-            let Some(one) = one.filter(|_| !exchange.ask.tcp_done) else { continue };
+            let Some(one) = one.filter(|one| !exchange.ask.is_over_stream(one.peer)) else { continue };
             exchange.ask.peer = Some(one.peer);
+            // Nobody else is asked over UDP either.
+            exchange.ask.lines.stop();
+            exchange.ask.hedge_at = NEVER;
+            let mut flights = std::mem::take(&mut exchange.ask.outstanding);
+            while let Some(one) = flights.pop() {
+                self.abandon(one);
+            }
             self.step(id, Next::Tcp);
         }
     }

@@ -39,8 +39,8 @@ impl Engine {
         let ask = &mut exchange.ask;
         let at = self.state.choose(&self.peers, group, ask.asked, self.now.ms)?;
         ask.asked |= 1u64.checked_shl(at as u32)?;
-        // Another server: its own OPT, its own TCP.
-        (ask.opt, ask.tcp_done) = (true, false);
+        // Another server: its own OPT.
+        ask.opt = true;
         self.peers.members(group).get(at).copied()
     }
 
@@ -252,19 +252,26 @@ impl Engine {
         self.step(query.exchange, Next::Again);
     }
 
-    /// Asks the upstream asked last over a stream, and nobody over UDP any more.
-    /// `false` if it may not be sent more at the moment.
+    /// Asks the upstream that has spoken last over a stream, and over UDP no
+    /// more. `false` if it may not be sent more at the moment. What others were
+    /// asked goes on: they may say all of it.
     pub(super) fn start_stream(&mut self, id: u64) -> bool {
         let Some(exchange) = self.exchanges.get(id) else { return false };
-        exchange.ask.tcp_done = true;
-        exchange.ask.lines.stop();
-        exchange.ask.hedge_at = NEVER;
-        let mut flights = std::mem::take(&mut exchange.ask.outstanding);
-        while let Some(one) = flights.pop() {
+        let ask = &mut exchange.ask;
+        let Some(peer) = ask.peer else { return false };
+        ask.over_stream.push(peer);
+        ask.lines.over(peer);
+        if ask.hedge_at != NEVER {
+            // A handshake and a round trip: twice what UDP takes.
+            let wait = self.state.patience(peer).saturating_mul(2);
+            ask.hedge_at = self.now.ms.saturating_add(wait);
+        }
+        while let Some(one) =
+            self.exchanges.get(id).and_then(|exchange| exchange.ask.outstanding.pop_to(peer))
+        {
             self.abandon(one);
         }
         let Some(exchange) = self.exchanges.get(id) else { return false };
-        let Some(peer) = exchange.ask.peer else { return false };
         let Ok(permit) = self.state.admit(peer, exchange.asker, Kind::Tcp, self.now.ms) else {
             exchange.ask.over = true;
             return false;
@@ -292,7 +299,9 @@ impl Engine {
         let task = self.shared.streams.ask(&entry.upstream, query, deadline, again, done);
         entry.upstream.count_stream(&entry.counters);
         exchange.ask.peer = Some(peer);
-        exchange.ask.tcp_done = true;
+        if !exchange.ask.is_over_stream(peer) {
+            exchange.ask.over_stream.push(peer);
+        }
         let (at_us, told) = (self.now.us, !entry.upstream.is_stream());
         exchange.ask.streams.push(OverStream { task, peer, permit, at_us, told });
     }

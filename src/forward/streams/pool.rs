@@ -17,11 +17,11 @@ use crate::forward::upstream::Upstream;
 use crate::metrics::forward::{ForwardMetrics, UpstreamCounters};
 use crate::metrics::streams::StreamFault;
 
-use super::StreamError;
 use super::dial::{self, Driver, Opened};
 use super::framed::Framed;
 use super::https::Https;
 use super::query::Prepared;
+use super::{Answer, StreamError};
 
 use state::{Slot, State};
 
@@ -196,17 +196,17 @@ impl Pool {
         self: &Arc<Self>,
         query: Arc<Prepared>,
         again: &mut (impl FnMut() -> bool + Send),
-    ) -> Result<UpstreamReply, StreamError> {
+    ) -> Result<Answer, StreamError> {
         let mut moves = 0;
         loop {
-            let mut lease = self.lease().await?;
+            let (mut lease, at_once) = self.lease().await?;
             let connection = Arc::clone(&lease.connection);
             let outcome = connection.ask(&query).await;
             lease.lost = matches!(outcome, Err(Trouble::Lost | Trouble::Unsent));
             lease.heard = !lease.lost;
             drop(lease);
             match outcome {
-                Ok(reply) => return Ok(reply),
+                Ok(reply) => return Ok(Answer { reply, at_once: at_once && moves == 0 }),
                 Err(Trouble::Failed(error)) => return Err(error),
                 Err(trouble @ (Trouble::Lost | Trouble::Unsent)) => {
                     let is_free = matches!(trouble, Trouble::Unsent) || connection.answered() > 0;
@@ -233,14 +233,20 @@ impl Pool {
         self.lease().await.map(drop)
     }
 
-    async fn lease(self: &Arc<Self>) -> Result<Lease, StreamError> {
+    /// Waits for a place; with it, whether there was one at once.
+    async fn lease(self: &Arc<Self>) -> Result<(Lease, bool), StreamError> {
+        let mut at_once = true;
         loop {
             match self.step() {
-                Step::Have(lease) => return Ok(lease),
-                Step::Wait(place) => return place.await.unwrap_or_else(|_| Err(removed())),
+                Step::Have(lease) => return Ok((lease, at_once)),
+                Step::Wait(place) => {
+                    let lease = place.await.unwrap_or_else(|_| Err(removed()))?;
+                    return Ok((lease, false));
+                }
                 Step::Sleep(until) => tokio::time::sleep_until(until.into()).await,
                 Step::Fail(error) => return Err(error),
             }
+            at_once = false;
         }
     }
 
