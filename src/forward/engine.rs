@@ -382,10 +382,13 @@ impl Engine {
                 next
             }
             Some(exchange) => {
-                if exchange.first.is_some() {
-                    self.shared.metrics.fallback(false);
+                let had_first = exchange.first.is_some();
+                let next = exchange.give_up(&bounds, clock);
+                if had_first {
+                    let used = matches!(&next, Next::Done(entry) if entry.is_of_fallback());
+                    self.shared.metrics.fallback(used);
                 }
-                exchange.give_up(&bounds, clock)
+                next
             }
             None => Next::Fail(Ede::NETWORK_ERROR),
         }

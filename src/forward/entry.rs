@@ -230,6 +230,12 @@ impl Entry {
         self.head.traits.has(Traits::FAILURE)
     }
 
+    /// Whether it lacks something.
+    #[inline]
+    pub fn is_truncated(&self) -> bool {
+        self.flags().has(Flags::TC)
+    }
+
     /// Whether it has expired and stands in.
     #[inline]
     pub const fn is_stale(&self) -> bool {

@@ -407,9 +407,13 @@ impl Exchange {
         Some(UpstreamReply { bytes: builder.finish(), rcode, ede: ede.clone(), truncated })
     }
 
-    /// Nothing more can be asked: the denial before the fallback, a failure
-    /// that an upstream told, or SERVFAIL of our own (which is never kept).
+    /// Nothing more can be asked: what there is of an answer, the denial before
+    /// the fallback, a failure that an upstream told, or SERVFAIL of our own
+    /// (which is never kept).
     pub(super) fn give_up(&mut self, bounds: &TtlBounds, now: u64) -> Next {
+        if let Some(truncated) = self.truncated(bounds, now) {
+            return Next::Done(truncated);
+        }
         let held = match self.first.take() {
             Some(first) => Some(first),
             None if self.parts.is_empty() => self.ask.held.take(),
@@ -423,6 +427,9 @@ impl Exchange {
 
     /// What a client gets whose time is over while the exchange runs on.
     pub(super) fn interim(&self, bounds: &TtlBounds, now: u64) -> Result<Entry, Ede> {
+        if let Some(truncated) = self.truncated(bounds, now) {
+            return Ok(truncated);
+        }
         let held = match &self.first {
             Some(first) => Some(first),
             None if self.parts.is_empty() => self.ask.held.as_ref(),
@@ -432,6 +439,21 @@ impl Exchange {
             Some(reply) => Ok(plain_entry((**reply).clone(), bounds, now)),
             None => Err(self.silence()),
         }
+    }
+
+    /// What UDP brought of an answer that TCP has not brought whole. It has TC,
+    /// so that nobody keeps it. A denial that a fallback may overrule is none.
+    fn truncated(&self, bounds: &TtlBounds, now: u64) -> Option<Entry> {
+        let partial = self.ask.partial.as_deref().filter(|partial| partial.truncated)?;
+        let overruled = self.question.fallback.is_some() && reply::is_private_link_denial(partial);
+        let usable = self.first.is_none() || matches!(partial.rcode, Rcode::NOERROR | Rcode::NXDOMAIN);
+        if overruled || !usable {
+            return None;
+        }
+        let whole = if self.parts.is_empty() { partial.clone() } else { self.combine(partial)? };
+        let looped = Chain::walk(&Message::parse(&whole.bytes)?).looped;
+        let entry = plain_entry(whole, bounds, now);
+        (!looped).then(|| if self.first.is_some() { entry.of_fallback() } else { entry })
     }
 
     /// Why there is no answer.

@@ -9,7 +9,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::answer::{self, Miss, Outcome};
+use crate::answer::{self, Miss, Outcome, Transport};
 use crate::forward::cache::Key;
 use crate::forward::entry::Entry;
 use crate::forward::question::Question;
@@ -106,7 +106,8 @@ impl Waiter for Pending {
         // The snapshot of this moment, which may be newer than the one that
         // the engine compared with.
         let snapshot = shared.publisher.current();
-        let is_answer = outcome.as_ref().is_ok_and(|entry| !entry.is_failure());
+        // Of what is truncated the whole that has expired is better: it needs no TCP.
+        let is_answer = outcome.as_ref().is_ok_and(|entry| !entry.is_failure() && !entry.is_truncated());
         let verdict = match outcome {
             Ok(entry) if is_answer => self.answered(&entry, &snapshot, now),
             failed => self.failed(failed, &snapshot, now),
@@ -144,8 +145,8 @@ impl Pending {
         self.job.take(&self.shared, entry, cut, snapshot, now)
     }
 
-    /// There is none, or none in time, or only an upstream's failure: what
-    /// expired stands in, and for a while nobody waits for that upstream again.
+    /// There is none, or none in time, or only an upstream's failure or a part
+    /// of the answer: what expired stands in, and for a while nobody waits for that upstream again.
     fn failed(&mut self, outcome: Result<Arc<Entry>, Ede>, snapshot: &Snapshot, now: u64) -> Verdict {
         if was_asked(&outcome) {
             self.shared.forwarder.cache().fail(&self.key.as_ref(), now);
@@ -191,6 +192,15 @@ impl Pending {
             verdict => verdict,
         };
         let (rcode, ede) = match verdict {
+            // TC tells a client to ask again by TCP (RFC 2181 section 9). One that
+            // has done so has no other way: it would take the part for the whole,
+            // or ask the same again. SERVFAIL sends it to its next server, or here
+            // once more a little later, when the whole may be in the cache.
+            Verdict::Respond { entry, .. }
+                if entry.is_truncated() && job.context.transport != Transport::Udp =>
+            {
+                (Rcode::SERVFAIL, Some(Ede::TRUNCATED))
+            }
             Verdict::Respond { entry, authoritative } => {
                 let to = Recipient { authoritative, ..recipient(&job.query, job.context) };
                 let (response, rcode) = respond::to_vec(&entry.kept(), &to, now, &job.question);

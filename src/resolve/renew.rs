@@ -103,7 +103,7 @@ impl Waiter for Renewing {
     fn done(self: Box<Self>, outcome: Result<Arc<Entry>, Ede>) {
         let forwarder = &self.running.0.forwarder;
         // What was received stands in the cache already.
-        let renewed = outcome.as_ref().is_ok_and(|entry| !entry.is_failure());
+        let renewed = outcome.as_ref().is_ok_and(|entry| !entry.is_failure() && !entry.is_truncated());
         if !renewed && was_asked(&outcome) {
             let passed = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
             forwarder.cache().fail(&self.key.as_ref(), self.now.saturating_add(passed));

@@ -130,6 +130,8 @@ impl Ede {
     pub const NO_REACHABLE_AUTHORITY: Self = Self { code: 22, text: "no upstream answered in time" };
     /// 23: the network refused the exchange with every upstream.
     pub const NETWORK_ERROR: Self = Self { code: 23, text: "upstream unreachable" };
+    /// 23: what came over UDP is truncated, and TCP has not brought the rest.
+    pub const TRUNCATED: Self = Self { code: 23, text: "upstream's answer is truncated, and TCP fails" };
     /// 0: what has no code of its own, such as an upstream's REFUSED.
     pub const UPSTREAM_REFUSED: Self = Self { code: 0, text: "upstream refused the query" };
     /// 0: too many queries wait for an upstream.
