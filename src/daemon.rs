@@ -42,6 +42,7 @@ use crate::metrics::{Export, Exporter, Registry};
 use crate::resolve::Resolver;
 use crate::routes::periodic::Results as RouteResults;
 use crate::serve::{self, Server};
+use crate::sources::{Budgets, Permit};
 use crate::sync::{SourceStatus, Status, Sync, watch};
 use state::{Parts, State};
 
@@ -172,6 +173,8 @@ async fn serve(origin: ConfigOrigin, config: Config, process: Arc<Process>) -> R
     let resolver = Resolver::start(&settings, Arc::clone(&publisher), packets.handle().clone())
         .map_err(DaemonError::system("the forward thread"))?;
     state::restore_cache(&config, &resolver);
+    // Azure DNS counts what the sources ask it with what the clients do.
+    sync.draw_on(Arc::new(ServerBudgets(resolver.clone())));
     let spawn = |sync| giving_way(|| watch::spawn(sync)).map_err(DaemonError::system("the sync thread"));
     let (sync, running) = if status.get().loaded {
         // No answer waits for what the sync does: it finds the same, nearly always.
@@ -266,6 +269,16 @@ async fn first_cycle(status: &Status) {
         }
     };
     let _ = tokio::time::timeout(FIRST_CYCLE, tried).await;
+}
+
+/// The budgets of the governor, for who asks its upstreams' servers beside it.
+struct ServerBudgets(Resolver);
+
+impl Budgets for ServerBudgets {
+    fn draw(&self, server: SocketAddr) -> Option<Permit> {
+        let (governor, now) = self.0.forwarder().governor();
+        governor.draw(server, now).ok().map(|drawn| Box::new(drawn) as Permit)
+    }
 }
 
 /// The forwarder's counters, by way of the resolver that holds it.

@@ -33,6 +33,7 @@
 //! side count.
 
 mod connected;
+mod draw;
 mod probe;
 mod show;
 mod waits;

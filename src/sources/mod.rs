@@ -19,6 +19,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+pub use azure::bootstrap::budgeted::{Budgets, Permit};
 pub use error::SourceError;
 
 use crate::config::{Config, Source};
@@ -96,6 +97,12 @@ pub trait ReadRecords: Send {
     /// Hands over what requests to Azure count, before [`Self::start`] and [`Self::read`].
     fn count_in(&self, metrics: &Arc<AzureMetrics>) {
         let _ = metrics;
+    }
+
+    /// Hands over what the servers may be sent that a source asks for addresses,
+    /// before [`Self::start`].
+    fn draw_on(&self, budgets: &Arc<dyn Budgets>) {
+        let _ = budgets;
     }
 
     /// Asks a source that reads in the background to read everything now, and

@@ -16,13 +16,15 @@ use crate::events::outside;
 use crate::metrics::sync::SyncMetrics;
 use crate::sources::error::chain;
 use crate::sources::facts::{Listing, ListingId, SourceKind};
-use crate::sources::{self, Changed, Failure, ReadRecords, Reading, SourceError};
+use crate::sources::{self, Budgets, Changed, Failure, ReadRecords, Reading, SourceError};
 
 /// The sources of the configuration with what they said last.
 pub(super) struct Readings {
     sources: Vec<Box<dyn ReadRecords>>,
     /// Called by sources with news, once somebody listens.
     changed: Option<Changed>,
+    /// What sources may send the servers that they ask for addresses.
+    budgets: Option<Arc<dyn Budgets>>,
     /// The last complete listings of each source in the configuration.
     listings: BTreeMap<String, Vec<Listing>>,
     health: BTreeMap<String, Health>,
@@ -61,6 +63,7 @@ impl Readings {
         let mut readings = Self {
             sources: sources::open(config),
             changed: None,
+            budgets: None,
             listings: BTreeMap::new(),
             health: BTreeMap::new(),
         };
@@ -69,6 +72,14 @@ impl Readings {
         }
         readings.forget_removed(metrics);
         readings
+    }
+
+    /// What look-ups of the sources draw on from now on.
+    pub(super) fn draw_on(&mut self, budgets: Arc<dyn Budgets>) {
+        for source in &self.sources {
+            source.draw_on(&budgets);
+        }
+        self.budgets = Some(budgets);
     }
 
     /// Lets sources that read in the background begin, and tell of their news.
@@ -92,6 +103,9 @@ impl Readings {
             // It is another one, whatever one of its name has said.
             self.health.remove(source.name());
             source.count_in(metrics.azure());
+            if let Some(budgets) = &self.budgets {
+                source.draw_on(budgets);
+            }
         }
         self.forget_removed(metrics);
         if let Some(changed) = self.changed.clone() {

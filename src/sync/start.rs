@@ -21,6 +21,7 @@ use crate::metrics::sync::SyncMetrics;
 use crate::routes::Routes;
 use crate::snapshot::Snapshot;
 use crate::snapshot::publish::Publisher;
+use crate::sources::Budgets;
 
 impl Sync {
     /// Publishes the saved set, if there is one; no source is read yet.
@@ -121,6 +122,11 @@ impl Sync {
             // is told beside it.
             self.pin = persist::load_pin(&path, self.highest).or(self.pin);
         }
+    }
+
+    /// Lets what the sources ask for addresses draw on `budgets`; before they are started.
+    pub fn draw_on(&mut self, budgets: Arc<dyn Budgets>) {
+        self.readings.draw_on(budgets);
     }
 
     /// Tells that changes are found by polling, and why.

@@ -1,11 +1,15 @@
 //! The network beneath: trust, names, proxies, limits.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use hubdns::answer::Transport;
 use hubdns::config::{AzureSource, CredentialKind, ProxyUrl};
 use hubdns::sources::azure::bootstrap::Bootstrap;
 use hubdns::sources::azure::http::{Http, HttpError, exchange};
+use hubdns::sources::{Budgets, Permit};
 use hubdns::wire::Rtype;
 
 use crate::stand_in::{NAME, Proxy, Reply, StandIn, identity};
@@ -108,6 +112,66 @@ async fn the_second_server_is_asked_where_the_first_is_silent() {
     let resolver = Bootstrap::new(vec![closed(), servers.address]).unwrap();
     assert_eq!(resolver.servers().len(), 2);
     assert_eq!(resolver.lookup(NAME).await.unwrap().len(), 1);
+}
+
+/// Budgets that allow a number of messages.
+#[derive(Default)]
+struct Counted {
+    left: AtomicUsize,
+    drawn: Mutex<Vec<SocketAddr>>,
+    out: Arc<AtomicUsize>,
+}
+
+/// The right to one of them.
+struct One(Arc<AtomicUsize>);
+
+impl Drop for One {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Budgets for Counted {
+    fn draw(&self, server: SocketAddr) -> Option<Permit> {
+        let less = |left: usize| left.checked_sub(1);
+        self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less).ok()?;
+        self.drawn.lock().unwrap().push(server);
+        self.out.fetch_add(1, Ordering::SeqCst);
+        Some(Box::new(One(Arc::clone(&self.out))))
+    }
+}
+
+fn within(server: SocketAddr, left: usize) -> (Bootstrap, Arc<Counted>) {
+    let budgets = Arc::new(Counted { left: AtomicUsize::new(left), ..Counted::default() });
+    (Bootstrap::within(vec![server], Some(budgets.clone())).unwrap(), budgets)
+}
+
+#[tokio::test]
+async fn all_that_a_look_up_sends_draws_on_the_budget_of_its_server() {
+    let cut = resolver();
+    let truncating = Upstream::start(move |asked| match asked.transport {
+        Transport::Udp => Act::send(asked.reply(0x0200, "", "")),
+        Transport::Tcp if asked.qtype == Rtype::A => {
+            Act::send(asked.reply(0, &format!("{NAME} 300 A 127.0.0.1"), ""))
+        }
+        Transport::Tcp => Act::send(asked.reply(0, "", "contoso.example 300 SOA a b 1 2 3 4 5")),
+    });
+    for (server, at_least) in [(&cut, 2), (&truncating, 4)] {
+        let (resolver, budgets) = within(server.address, 1000);
+        assert_eq!(resolver.lookup(NAME).await.unwrap().len(), 1);
+        let drawn = budgets.drawn.lock().unwrap().clone();
+        assert_eq!(drawn, vec![server.address; server.seen().len()]);
+        assert!(drawn.len() >= at_least, "{drawn:?}");
+        assert_eq!(budgets.out.load(Ordering::SeqCst), 0, "all of it was given back");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_looked_up_over_budget() {
+    let server = resolver();
+    let (resolver, budgets) = within(server.address, 0);
+    assert!(resolver.lookup(NAME).await.is_err());
+    assert!(server.seen().is_empty() && budgets.drawn.lock().unwrap().is_empty());
 }
 
 #[tokio::test]

@@ -173,3 +173,22 @@ fn a_scrape_tells_of_both_and_a_few_prefixes() {
         assert!(text.contains(line), "{line} is not in\n{text}");
     }
 }
+
+#[test]
+fn who_asks_a_server_beside_the_engine_draws_on_the_same_budget() {
+    let governor = governor(&limited(1000, 2));
+    let plain = upstream(&governor, "192.0.2.1:53");
+    let drawn = governor.draw(plain.address(), 5000).unwrap();
+    assert_eq!(admit(&plain, Class::Query), Err(Over::InFlight), "one place is the probes'");
+    assert_eq!(governor.draw(plain.address(), 5000).unwrap_err(), Over::InFlight);
+    drop(drawn);
+    assert!(admit(&plain, Class::Query).is_ok());
+    // A limit of its own counts without an upstream; without either there is no account.
+    let alone = self::governor(&limited(1000, 2));
+    let held = alone.draw(address("192.0.2.1:53"), 5000).unwrap();
+    assert!(alone.draw(address("192.0.2.1:53"), 5000).is_err());
+    assert!((0..100).all(|_| alone.draw(address("192.0.2.2:53"), 5000).is_ok()));
+    assert_eq!(alone.budgets(0, 5000).len(), 1);
+    drop(held);
+    assert_eq!(alone.budgets(0, 5000)[0].usage.in_flight, 0);
+}

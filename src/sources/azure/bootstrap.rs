@@ -6,7 +6,10 @@
 //! none of them is hubdns; else the upstreams that hubdns itself forwards to.
 //! The host's search list is left out (an NXDOMAIN would be asked again below
 //! the host's own domain), its hosts file counts. Addresses that were good are
-//! kept for the time when no server answers.
+//! kept for the time when no server answers. Within the daemon all that is sent
+//! draws on the budgets of the servers ([`budgeted`]); commands ask a handful.
+
+pub mod budgeted;
 
 use std::collections::HashMap;
 use std::io;
@@ -15,17 +18,17 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use hickory_resolver::TokioResolver;
+use hickory_resolver::Resolver;
 use hickory_resolver::config::{
     ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolveHosts, ResolverConfig,
     ServerOrderingStrategy,
 };
-use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::Name as DnsName;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
 use super::http::HttpError;
 use crate::forward::system;
+use budgeted::{Budgets, Connections};
 
 /// One server is given this long before the next is asked.
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -37,7 +40,7 @@ const MAX_REMEMBERED: usize = 64;
 #[derive(Clone)]
 pub struct Bootstrap {
     servers: Vec<SocketAddr>,
-    resolver: TokioResolver,
+    resolver: Resolver<Connections>,
     last_good: Arc<Mutex<HashMap<String, Vec<IpAddr>>>>,
 }
 
@@ -49,7 +52,8 @@ impl std::fmt::Debug for Bootstrap {
 
 impl Bootstrap {
     /// The resolver of a source that names `configured` servers, on a host
-    /// where hubdns answers on `own` and forwards to `upstreams`.
+    /// where hubdns answers on `own` and forwards to `upstreams`; it draws on
+    /// `budgets`, if there are any.
     ///
     /// # Errors
     /// [`HttpError::Setup`].
@@ -57,19 +61,28 @@ impl Bootstrap {
         configured: &[SocketAddr],
         upstreams: &[SocketAddr],
         own: &[SocketAddr],
+        budgets: Option<Arc<dyn Budgets>>,
     ) -> Result<Self, HttpError> {
-        Self::new(choose(configured, upstreams, own, Path::new(system::RESOLV_CONF)))
+        Self::within(choose(configured, upstreams, own, Path::new(system::RESOLV_CONF)), budgets)
     }
 
-    /// A resolver that asks `servers` in this order.
+    /// A resolver that asks `servers` in this order, without budgets.
     ///
     /// # Errors
     /// [`HttpError::Setup`].
     pub fn new(servers: Vec<SocketAddr>) -> Result<Self, HttpError> {
+        Self::within(servers, None)
+    }
+
+    /// A resolver that asks `servers` in this order, and draws on `budgets`.
+    ///
+    /// # Errors
+    /// [`HttpError::Setup`].
+    pub fn within(servers: Vec<SocketAddr>, budgets: Option<Arc<dyn Budgets>>) -> Result<Self, HttpError> {
         // Without servers the hosts file still counts, and addresses and proxies need no look-up.
-        let mut resolver = TokioResolver::builder_with_config(
+        let mut resolver = Resolver::builder_with_config(
             ResolverConfig::from_name_servers(servers.iter().map(|server| name_server(*server)).collect()),
-            TokioRuntimeProvider::default(),
+            Connections::within(budgets),
         );
         let options = resolver.options_mut();
         options.timeout = TIMEOUT;

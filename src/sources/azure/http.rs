@@ -22,6 +22,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_platform_verifier::Verifier;
 
 use super::bootstrap::Bootstrap;
+use super::bootstrap::budgeted::Budgets;
 use crate::config::{AzureSource, Config};
 
 /// What both clients call themselves.
@@ -134,7 +135,20 @@ impl Http {
         upstreams: &[SocketAddr],
         own: &[SocketAddr],
     ) -> Result<Self, HttpError> {
-        let resolver = Arc::new(Bootstrap::for_source(&source.bootstrap, upstreams, own)?);
+        Self::within(source, upstreams, own, None)
+    }
+
+    /// [`Self::new`] with look-ups that draw on `budgets`.
+    ///
+    /// # Errors
+    /// [`HttpError::Setup`].
+    pub fn within(
+        source: &AzureSource,
+        upstreams: &[SocketAddr],
+        own: &[SocketAddr],
+        budgets: Option<Arc<dyn Budgets>>,
+    ) -> Result<Self, HttpError> {
+        let resolver = Arc::new(Bootstrap::for_source(&source.bootstrap, upstreams, own, budgets)?);
         let timeout = source.request_timeout;
         let azure = common(&resolver)
             .tls_backend_preconfigured(tls(source.ca_file.as_deref())?)

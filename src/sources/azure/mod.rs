@@ -30,6 +30,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tracing::error;
 
 use self::arm::{Arm, ArmError, Limits};
+use self::bootstrap::budgeted::Budgets;
 use self::cloud::Endpoints;
 use self::http::Http;
 use self::identity::Identity;
@@ -60,7 +61,11 @@ pub struct Azure {
     metrics: Mutex<Arc<AzureMetrics>>,
     recalled: Mutex<Option<Vec<Listing>>>,
     running: Mutex<Option<Running>>,
+    budgets: SharedBudgets,
 }
+
+/// What the look-ups of the source's client draw on, once that is known.
+type SharedBudgets = Arc<Mutex<Option<Arc<dyn Budgets>>>>;
 
 /// The thread that reads. It ends when the sender is dropped.
 struct Running {
@@ -77,13 +82,19 @@ impl std::fmt::Debug for Azure {
 impl Azure {
     /// Opens nothing yet: reading does.
     pub fn new(settings: Settings) -> Self {
-        Self::with_client(settings, Arc::new(connect))
+        let budgets = SharedBudgets::default();
+        let shared = Arc::clone(&budgets);
+        let connect = move |settings: &Settings, interactive: bool, metrics: &Arc<AzureMetrics>| {
+            connect(settings, interactive, metrics, lock(&shared).clone())
+        };
+        Self { budgets, ..Self::with_client(settings, Arc::new(connect)) }
     }
 
     /// A source whose client `connect` makes.
     pub fn with_client(settings: Settings, connect: Connect) -> Self {
         let (metrics, recalled, running) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Self { settings: Arc::new(settings), connect, metrics, recalled, running }
+        let budgets = SharedBudgets::default();
+        Self { settings: Arc::new(settings), connect, metrics, recalled, running, budgets }
     }
 
     /// One pass, waited for. In a thread of its own: the caller may be one of
@@ -165,6 +176,10 @@ impl ReadRecords for Azure {
 
     fn count_in(&self, metrics: &Arc<AzureMetrics>) {
         *lock(&self.metrics) = Arc::clone(metrics);
+    }
+
+    fn draw_on(&self, budgets: &Arc<dyn Budgets>) {
+        *lock(&self.budgets) = Some(Arc::clone(budgets));
     }
 
     fn watched_paths(&self) -> Vec<PathBuf> {
@@ -265,9 +280,10 @@ fn connect(
     settings: &Settings,
     interactive: bool,
     metrics: &Arc<AzureMetrics>,
+    budgets: Option<Arc<dyn Budgets>>,
 ) -> Result<Arc<dyn Client>, ArmError> {
     let source = &settings.source;
-    let http = Http::new(source, &settings.upstreams, &settings.own)?;
+    let http = Http::within(source, &settings.upstreams, &settings.own, budgets)?;
     let endpoints = Endpoints::new(&source.cloud);
     let identity = Identity::new(source.identity.clone(), endpoints.clone(), http.clone(), interactive);
     let limits = Limits::default();
