@@ -1,9 +1,11 @@
 //! Forward rules: the longest suffix, by label, names the upstream group.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::wire::name::Labels;
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
+
+use crate::wire::name::{hash, parent, secret};
 use crate::wire::{FoldedName, Name};
 
 use super::upstream::Upstream;
@@ -60,7 +62,9 @@ impl Group {
 /// All rules, ready to be looked up.
 #[derive(Debug)]
 pub struct Rules {
-    by_suffix: HashMap<Box<[u8]>, usize>,
+    /// Numbers in `list`, each with the hash of its suffix: by the key of the
+    /// packet path, which clients do not know. None is the root's.
+    by_suffix: HashTable<(u64, usize)>,
     list: Vec<Rule>,
     /// Bit n: a suffix of n labels exists (63 stands for 63 and more).
     lengths: u64,
@@ -71,14 +75,22 @@ impl Rules {
     /// Compiles `rules`. One for the root is among them (the configuration
     /// adds it); without it the first stands in.
     pub fn new(rules: Vec<Rule>) -> Self {
-        let mut by_suffix = HashMap::new();
+        let mut by_suffix = HashTable::with_capacity(rules.len());
         let mut lengths = 0;
         let mut root = 0;
         for (index, rule) in rules.iter().enumerate() {
-            lengths |= 1u64 << rule.suffix.label_count().min(63);
-            by_suffix.insert(rule.suffix.as_wire().into(), index);
             if rule.suffix.is_root() {
                 root = index;
+                continue;
+            }
+            lengths |= length_bit(rule.suffix.label_count());
+            let hash = hash(rule.suffix.as_wire(), secret());
+            let is_same = |other: &(u64, usize)| {
+                other.0 == hash && rules.get(other.1).is_some_and(|other| other.suffix == rule.suffix)
+            };
+            match by_suffix.entry(hash, is_same, |(hash, _)| *hash) {
+                Entry::Occupied(mut earlier) => earlier.get_mut().1 = index,
+                Entry::Vacant(place) => drop(place.insert((hash, index))),
             }
         }
         Self { by_suffix, list: rules, lengths, root }
@@ -87,41 +99,31 @@ impl Rules {
     /// The rule for `qname`; `None` only if there are no rules at all.
     #[inline]
     pub fn find(&self, qname: &FoldedName) -> Option<&Rule> {
-        if self.lengths & !1 == 0 {
+        if self.lengths == 0 {
             return self.list.get(self.root);
         }
-        let labels = qname.label_count().min(63);
-        // Bits of the suffix lengths that the name can have, longest first,
-        // the root's left to the end.
-        let mut lengths = self.lengths & (u64::MAX >> (63 - labels)) & !1;
-        while lengths != 0 {
-            let longest = lengths.ilog2();
-            if let Some(found) = self.find_of_length(qname, longest as usize) {
+        self.find_among(qname).or_else(|| self.list.get(self.root))
+    }
+
+    /// The rule with the longest suffix but the root's. Only suffixes are
+    /// hashed that are as long as one of the rules'.
+    fn find_among(&self, qname: &FoldedName) -> Option<&Rule> {
+        let mut suffix = qname.as_wire();
+        for labels in (1..=qname.label_count()).rev() {
+            if self.lengths & length_bit(labels) != 0
+                && let Some(found) = self.rule_of(suffix)
+            {
                 return Some(found);
             }
-            lengths &= !(1u64 << longest);
-        }
-        self.list.get(self.root)
-    }
-
-    fn find_of_length(&self, qname: &FoldedName, length: usize) -> Option<&Rule> {
-        if length == 63 {
-            return self.find_long(qname.as_wire());
-        }
-        let index = self.by_suffix.get(qname.suffix(length)?)?;
-        self.list.get(*index)
-    }
-
-    /// Names of 63 labels and more share one bit: try them from the longest on.
-    #[cold]
-    fn find_long(&self, mut wire: &[u8]) -> Option<&Rule> {
-        while Labels::new(wire).count() >= 63 {
-            if let Some(index) = self.by_suffix.get(wire) {
-                return self.list.get(*index);
-            }
-            wire = crate::wire::name::parent(wire)?;
+            suffix = parent(suffix)?;
         }
         None
+    }
+
+    fn rule_of(&self, suffix: &[u8]) -> Option<&Rule> {
+        let hash = hash(suffix, secret());
+        let mut found = self.by_suffix.iter_hash(hash).filter(|(other, _)| *other == hash);
+        found.find_map(|(_, index)| self.list.get(*index).filter(|rule| rule.suffix.as_wire() == suffix))
     }
 
     /// All rules, in the configuration's order.
@@ -130,8 +132,15 @@ impl Rules {
     }
 }
 
+/// The bit that stands for suffixes of so many labels.
+const fn length_bit(labels: usize) -> u64 {
+    1 << if labels < 63 { labels } else { 63 }
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn rules(suffixes: &[&str]) -> Rules {
@@ -182,6 +191,47 @@ mod tests {
         assert_eq!(all[4], "corp.example: udp://192.0.2.1:53; fallback udp://[2001:db8::1]:53");
         let different: std::collections::HashSet<&String> = all.iter().collect();
         assert_eq!(different.len(), all.len());
+    }
+
+    #[test]
+    fn of_equal_suffixes_the_last_counts() {
+        assert_eq!(find(&rules(&[".", "example", "example"]), "www.example"), 2);
+        assert_eq!(find(&rules(&["org", "example"]), "com"), 0, "without a root rule the first stands in");
+    }
+
+    /// Names out of few labels, so that they often lie below each other; some
+    /// of more labels than there are bits.
+    fn any_name() -> impl Strategy<Value = Name> {
+        let label = prop::sample::select(vec!["a", "b", "ab", "example"]);
+        let labels = prop_oneof![4 => prop::collection::vec(label.clone(), 0..6), 1 => prop::collection::vec(label, 58..68)];
+        labels.prop_map(|labels| {
+            let mut text: Vec<&str> = labels;
+            while text.iter().map(|label| label.len() + 1).sum::<usize>() > 250 {
+                text.pop();
+            }
+            if text.is_empty() { Name::root() } else { text.join(".").parse().unwrap() }
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn the_rule_found_is_the_one_of_the_longest_suffix(
+            suffixes in prop::collection::hash_set(any_name(), 1..40),
+            extra in prop::collection::vec(any_name(), 0..40),
+        ) {
+            // The root's last, as one for the root is always there.
+            let suffixes: Vec<Name> = suffixes.into_iter().filter(|s| !s.is_root()).chain([Name::root()]).collect();
+            let texts: Vec<String> = suffixes.iter().map(ToString::to_string).collect();
+            let rules = rules(&texts.iter().map(String::as_str).collect::<Vec<_>>());
+            for qname in suffixes.iter().chain(&extra) {
+                let naive = suffixes.iter().filter(|suffix| qname.is_at_or_below(suffix));
+                let naive = naive.max_by_key(|suffix| suffix.label_count()).unwrap();
+                let found = rules.find(&FoldedName::from(qname)).unwrap();
+                prop_assert_eq!(&found.suffix, naive, "{}", qname);
+            }
+        }
     }
 
     #[test]
