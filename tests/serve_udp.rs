@@ -10,6 +10,7 @@ use common::load::{bound_client, bursts};
 use common::serving::{Serving, closed, config, has_ipv6, receive};
 use common::upstream::{Act, Upstream};
 use hubdns::config::Denied;
+use hubdns::metrics::Registry;
 use hubdns::serve::Server;
 use hubdns::socket::{BUFFER_BYTES, Batch, Fault, UdpSocket};
 use hubdns::wire::message::Message;
@@ -41,6 +42,19 @@ fn hits_over_both_families() {
             assert_eq!(response[..2], [0x12, 0x34]);
         }
     }
+}
+
+#[test]
+fn denied_names_are_timed_as_well() {
+    let server = Serving::on("127.0.0.1:0");
+    // One message of every 16th batch is timed; each of these is a batch.
+    for _ in 0..64 {
+        let response = server.ask(&query(&format!("below.{HELD}"), Rtype::A, 0x0100, None));
+        assert_eq!(rcode(&response), 3);
+    }
+    let text = Registry::default().with(server.running().metrics()).scrape();
+    let count = text.lines().find_map(|line| line.strip_prefix("hubdns_answer_duration_seconds_count "));
+    assert!(count.is_some_and(|count| count.parse::<u64>().unwrap() > 0), "{count:?}");
 }
 
 #[test]

@@ -149,6 +149,7 @@ impl Handler {
             let done = fixed.message(&turn, query, is_read, &mut known, message);
             match done.code {
                 Code::Hit => hits += 1,
+                Code::OtherHit => {}
                 Code::Other => others += 1,
                 Code::Nothing => continue,
                 Code::Later => {
@@ -157,7 +158,7 @@ impl Handler {
                 }
             }
             if let Some(started) = started
-                && done.code == Code::Hit
+                && matches!(done.code, Code::Hit | Code::OtherHit)
             {
                 fixed.local.answer_took(started.elapsed());
             }
@@ -245,6 +246,8 @@ struct Done {
 enum Code {
     /// To be counted as a hit with NOERROR, and sent.
     Hit,
+    /// A hit with another code, NXDOMAIN mostly, to be sent; it is counted.
+    OtherHit,
     /// To be sent; it is counted.
     Other,
     /// Nothing.
@@ -326,7 +329,7 @@ impl Fixed {
 
     fn counted(&self, len: usize, rcode: Rcode, origin: Origin) -> Done {
         self.local.response(Transport::Udp, rcode, origin);
-        Done { code: Code::Other, len }
+        Done { code: if origin == Origin::Hit { Code::OtherHit } else { Code::Other }, len }
     }
 
     #[cold]
