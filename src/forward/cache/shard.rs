@@ -61,6 +61,11 @@ struct Log {
 }
 
 impl Log {
+    /// Bytes allocated.
+    fn allocated(&self) -> usize {
+        self.bytes + self.segments.capacity() * size_of::<Vec<u8>>()
+    }
+
     fn last_has_room(&self, len: usize) -> bool {
         self.segments.back().is_some_and(|segment| segment.capacity() - segment.len() >= len)
     }
@@ -112,7 +117,7 @@ impl Log {
 
     fn clear(&mut self) {
         self.first = self.first.wrapping_add(self.segments.len() as u32) & !MAIN;
-        self.segments.clear();
+        self.segments = VecDeque::new();
         self.bytes = 0;
     }
 }
@@ -141,7 +146,8 @@ pub(super) struct Shard {
 impl Shard {
     /// Bytes allocated.
     pub(super) fn bytes(&self) -> usize {
-        self.probation.bytes + self.main.bytes + self.index.allocation_size() + self.ghosts.len() * 4
+        let logs = self.probation.allocated() + self.main.allocated();
+        logs + self.index.allocation_size() + self.ghosts.len() * 4
     }
 
     /// Number of responses.
