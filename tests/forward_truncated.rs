@@ -91,6 +91,36 @@ fn a_client_over_tcp_gets_servfail_and_a_reason_where_tcp_fails() {
 }
 
 #[test]
+fn what_cannot_be_read_for_its_cut_has_tc_as_well() {
+    // Without TC the client would take it for a denial.
+    let upstream = Upstream::start(|asked| match asked.transport {
+        Transport::Udp => {
+            let mut bytes = cut(asked);
+            bytes.truncate(bytes.len() - 3);
+            Act::send(bytes)
+        }
+        Transport::Tcp => Act::Close,
+    });
+    let rig = Rig::plain(upstream.address);
+    assert_eq!(rig.ask("www.example", Rtype::A).text(), "NOERROR tc |  | ");
+    assert_eq!(over_tcp(&rig, "www.example").rcode, Rcode::SERVFAIL);
+}
+
+#[test]
+fn the_end_of_a_chain_that_is_cut_cuts_the_whole() {
+    // Azure leaves the end of a chain out without a word: it is asked for by itself.
+    let upstream = Upstream::start(|asked| match (asked.qname.as_str(), asked.transport) {
+        ("end.example", Transport::Udp) => Act::send(cut(asked)),
+        ("end.example", Transport::Tcp) => Act::Close,
+        _ => Act::send(asked.reply(0, &format!("{} 300 CNAME end.example", asked.qname), "")),
+    });
+    let rig = Rig::plain(upstream.address);
+    let text = rig.ask("www.example", Rtype::A).text();
+    assert_eq!(text, "NOERROR tc | www.example 300 CNAME end.example.; end.example 300 A 192.0.2.1 | ");
+    assert_eq!(over_tcp(&rig, "www.example").rcode, Rcode::SERVFAIL);
+}
+
+#[test]
 fn an_exchange_that_ends_without_tcp_ends_with_what_there_is() {
     let (upstream, opened) = slow_over_tcp(cut);
     let mut settings = quick(&upstream);

@@ -67,7 +67,12 @@ impl Entry {
         let leading = checked.cut.is_some();
         let life = lifetime(&reply, &chain, bounds, leading);
         let failed = matches!(reply.rcode, Rcode::SERVFAIL | Rcode::REFUSED | Rcode::FORMERR);
-        let UpstreamReply { bytes, rcode, ede, .. } = refused_as_servfail(reply);
+        let UpstreamReply { mut bytes, rcode, ede, truncated } = refused_as_servfail(reply);
+        if truncated {
+            // One that was put together, or of which nothing could be read, lacks it.
+            let flags = header::flags(&bytes).unwrap_or_default();
+            header::set_flags(&mut bytes, Flags(flags.0 | Flags::TC));
+        }
         let mut entry = Self::lasting(bytes, rcode, ede, now);
         entry.head.expires = now.saturating_add(u64::from(life) * 1000);
         entry.head.lead = if failed { 0 } else { lead(life) };
