@@ -24,7 +24,7 @@ use crate::answer::{self, Context, Lookup, Miss, Outcome};
 use crate::forward::entry::Entry;
 use crate::forward::respond::{self, Recipient};
 use crate::forward::upstream::Upstream;
-use crate::forward::{Forwarder, Place, Settings};
+use crate::forward::{Engine, Forwarder, Local, Place, Settings};
 use crate::metrics::forward::Rejection;
 use crate::metrics::{Export, Exporter};
 use crate::snapshot::Snapshot;
@@ -120,13 +120,25 @@ impl Resolver {
         publisher: Arc<Publisher>,
         runtime: tokio::runtime::Handle,
     ) -> io::Result<Self> {
+        let (resolver, engine) = Self::assemble(settings, publisher, runtime)?;
+        engine.spawn()?;
+        Ok(resolver)
+    }
+
+    /// [`Self::start`] without the thread: who calls this drives the engine.
+    fn assemble(
+        settings: &Settings,
+        publisher: Arc<Publisher>,
+        runtime: tokio::runtime::Handle,
+    ) -> io::Result<(Self, Engine)> {
         let seen = Arc::clone(&publisher);
-        let forwarder =
-            Forwarder::start(settings, runtime, |tables| Arc::new(SnapshotLocal::new(seen, tables)))?;
+        let local = |tables| -> Arc<dyn Local> { Arc::new(SnapshotLocal::new(seen, tables)) };
+        let (forwarder, engine) = Forwarder::new(settings, runtime, local)?;
         let renewals = Renewals::default();
         renewals.set_max(settings.cache.max_renewals);
         let clients = Clients::new();
-        Ok(Self { shared: Arc::new(Shared { forwarder, publisher, clients, renewals }) })
+        let shared = Arc::new(Shared { forwarder, publisher, clients, renewals });
+        Ok((Self { shared }, engine))
     }
 
     /// Replaces rules, upstreams, limits and the bounds of the cache; reads

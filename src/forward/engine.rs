@@ -31,6 +31,7 @@ use crate::socket::{Batch, Outbox};
 use crate::wire::Ede;
 
 use super::cache::{Key, ResponseCache};
+use super::clock;
 use super::entry::Entry;
 use super::exchange::{Exchange, LOOPS, NEVER, Next, OverStream};
 use super::flights::Outstanding;
@@ -76,42 +77,6 @@ pub(super) struct Shared {
     pub(super) begun: Begun,
 }
 
-/// Starts the thread `forward`.
-pub(super) fn start(shared: Shared) -> io::Result<Handle> {
-    let inbox = Inbox::new()?;
-    let sockets = Sockets::new(&inbox.waker)?;
-    let (tables, version) = (shared.tables.load(), shared.tables.version());
-    let (begun, peers) = (shared.begun, Peers::default());
-    let mut state = Governed::new(Arc::clone(&shared.governor), begun);
-    state.refresh(&peers, &tables.upstreams(), &tables.limits);
-    let mut engine = Engine {
-        shared,
-        tables,
-        version,
-        sockets,
-        inbox: Arc::clone(&inbox),
-        work: Vec::new(),
-        exchanges: Slots::new(),
-        by_key: HashTable::new(),
-        wheel: Wheel::new(TICK_MS, 0),
-        peers,
-        state,
-        probes: Probes::default(),
-        lingering: Lingering::default(),
-        waiters: 0,
-        ready: Vec::new(),
-        due: Vec::new(),
-        batch: Some(Batch::new(BATCH)),
-        outbox: Outbox::default(),
-        scratch: Scratch::default(),
-        moved: 0,
-        start: begun.start(),
-        now: Now::default(),
-    };
-    std::thread::Builder::new().name("forward".to_owned()).spawn(move || engine.run())?;
-    Ok(Handle { inbox })
-}
-
 /// The time of a pass, since the engine started.
 #[derive(Clone, Copy, Debug, Default)]
 struct Now {
@@ -119,7 +84,8 @@ struct Now {
     us: u64,
 }
 
-struct Engine {
+/// All exchanges, and what they need.
+pub(crate) struct Engine {
     shared: Shared,
     tables: Arc<Tables>,
     version: u64,
@@ -152,21 +118,52 @@ struct Engine {
 }
 
 impl Engine {
+    /// An engine that does nothing before it is driven, and the way into it.
+    pub(super) fn new(shared: Shared) -> io::Result<(Self, Handle)> {
+        let inbox = Inbox::new()?;
+        let sockets = Sockets::new(&inbox.waker)?;
+        let (tables, version) = (shared.tables.load(), shared.tables.version());
+        let (begun, peers) = (shared.begun, Peers::default());
+        let mut state = Governed::new(Arc::clone(&shared.governor), begun);
+        state.refresh(&peers, &tables.upstreams(), &tables.limits);
+        let engine = Self {
+            shared,
+            tables,
+            version,
+            sockets,
+            inbox: Arc::clone(&inbox),
+            work: Vec::new(),
+            exchanges: Slots::new(),
+            by_key: HashTable::new(),
+            wheel: Wheel::new(TICK_MS, 0),
+            peers,
+            state,
+            probes: Probes::default(),
+            lingering: Lingering::default(),
+            waiters: 0,
+            ready: Vec::new(),
+            due: Vec::new(),
+            batch: Some(Batch::new(BATCH)),
+            outbox: Outbox::default(),
+            scratch: Scratch::default(),
+            moved: 0,
+            start: begun.start(),
+            now: Now::default(),
+        };
+        Ok((engine, Handle { inbox }))
+    }
+
+    /// Starts the thread `forward`, which drives it until the [`Handle`] is dropped.
+    pub(crate) fn spawn(mut self) -> io::Result<()> {
+        std::thread::Builder::new().name("forward".to_owned()).spawn(move || self.run()).map(drop)
+    }
+
     fn run(&mut self) {
         pass::begin();
         while !self.inbox.is_stopping() {
             self.refresh();
-            self.wait();
-            self.look_at_the_clock();
-            self.receive_all();
-            self.give_back();
-            self.drain();
-            self.expire();
-            self.probe();
-            self.flush();
-            pass::end();
-            self.give_way();
-            self.shared.metrics.set_load(self.exchanges.len(), self.waiters);
+            self.wait(Self::timeout);
+            self.pass();
         }
         self.stop();
         pass::finish();
@@ -179,6 +176,21 @@ impl Engine {
             self.moved = 0;
             std::thread::yield_now();
         }
+    }
+
+    /// All that there is to do after a wait.
+    #[inline]
+    fn pass(&mut self) {
+        self.look_at_the_clock();
+        self.receive_all();
+        self.give_back();
+        self.drain();
+        self.expire();
+        self.probe();
+        self.flush();
+        pass::end();
+        self.give_way();
+        self.shared.metrics.set_load(self.exchanges.len(), self.waiters);
     }
 
     /// Takes over reloaded tables.
@@ -196,18 +208,19 @@ impl Engine {
         self.sockets.retain(|peer| peers.get(peer).is_some_and(|peer| upstreams.contains(&peer.upstream)));
     }
 
-    fn wait(&mut self) {
+    /// Milliseconds until something is due, if nothing comes before; -1 for ever.
+    fn timeout(&self) -> i32 {
+        let Some(next) = self.next_due() else { return -1 };
+        // A millisecond more, since the time now is cut down to one.
+        i32::try_from((next + 1).saturating_sub(self.now.ms)).unwrap_or(i32::MAX)
+    }
+
+    /// Waits until something comes, or for `timeout` milliseconds at most.
+    #[inline]
+    fn wait(&mut self, timeout: impl FnOnce(&Self) -> i32) {
         self.ready.clear();
         let is_current = || self.version == self.shared.tables.version();
-        let timeout = if !self.inbox.sleep(is_current) {
-            0
-        } else if let Some(next) = self.next_due() {
-            // A millisecond more, since the time now is cut down to one.
-            let wait = (next + 1).saturating_sub(self.now.ms);
-            i32::try_from(wait).unwrap_or(i32::MAX)
-        } else {
-            -1
-        };
+        let timeout = if self.inbox.sleep(is_current) { timeout(self) } else { 0 };
         let waited = self.sockets.wait(timeout, &mut self.ready);
         self.inbox.awake();
         if let Err(error) = waited {
@@ -219,7 +232,8 @@ impl Engine {
     }
 
     fn look_at_the_clock(&mut self) {
-        let us = u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let passed = clock::now().saturating_duration_since(self.start);
+        let us = u64::try_from(passed.as_micros()).unwrap_or(u64::MAX);
         self.now = Now { ms: us / 1000, us };
     }
 

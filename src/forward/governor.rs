@@ -51,6 +51,7 @@ use crate::metrics::governor::HealthCounters;
 
 use super::budget::shares::{ClientKey, PrefixBits};
 use super::budget::{Budget, Limits};
+use super::clock;
 use super::health::{self, Change, Health, Quality, State};
 use super::policy::{self, Candidate, Policy};
 
@@ -303,7 +304,7 @@ pub struct Begun(Instant);
 impl Begun {
     /// It is at zero now.
     pub fn now() -> Self {
-        Self(Instant::now())
+        Self(clock::now())
     }
 
     /// That moment.

@@ -19,6 +19,7 @@
 pub mod budget;
 pub mod cache;
 pub mod chain;
+pub(crate) mod clock;
 mod engine;
 pub mod entry;
 mod exchange;
@@ -65,6 +66,7 @@ use rules::Group;
 use streams::Streams;
 use tables::{Partitions, Swap, Tables};
 
+pub(crate) use engine::Engine;
 pub use inbox::Place;
 pub use pass::at_end_of_pass;
 pub use tables::Settings;
@@ -139,12 +141,13 @@ pub struct Forwarder {
 }
 
 impl Forwarder {
-    /// Starts the engine's thread. Connections to upstreams run on `runtime`.
-    pub fn start(
+    /// A forwarder whose engine does nothing before it is driven, mostly by a
+    /// thread of its own. Connections to upstreams run on `runtime`.
+    pub(crate) fn new(
         settings: &Settings,
         runtime: tokio::runtime::Handle,
         local: impl FnOnce(Arc<Swap>) -> Arc<dyn Local>,
-    ) -> io::Result<Self> {
+    ) -> io::Result<(Self, Engine)> {
         let partitions = Partitions::default();
         let tables = Arc::new(Swap::new(Tables::new(settings, &partitions)));
         let cache = Arc::new(ResponseCache::new(settings.cache.max_bytes));
@@ -165,8 +168,8 @@ impl Forwarder {
             begun,
         };
         register(&governor, &tables.load());
-        let engine = engine::start(shared)?;
-        Ok(Self { tables, partitions, cache, metrics, governor, begun, engine })
+        let (driven, engine) = Engine::new(shared)?;
+        Ok((Self { tables, partitions, cache, metrics, governor, begun, engine }, driven))
     }
 
     /// Replaces rules, upstreams, limits and bounds. Cached responses of
@@ -220,7 +223,7 @@ impl Forwarder {
 
     /// Upstreams and their budgets, and the time on their clock.
     pub fn governor(&self) -> (&Governor, u64) {
-        (&self.governor, self.begun.milliseconds(Instant::now()))
+        (&self.governor, self.begun.milliseconds(clock::now()))
     }
 
     /// Takes a place in the engine's queue, which is bounded.
@@ -272,7 +275,7 @@ fn set_stale(cache: &ResponseCache, settings: &config::Cache) {
 impl Export for Forwarder {
     fn export(&self, out: &mut Exporter) {
         self.metrics.export(out);
-        self.governor.export(self.begun.milliseconds(Instant::now()), out);
+        self.governor.export(self.begun.milliseconds(clock::now()), out);
         self.metrics.cache().export(&self.cache.usage(), out);
     }
 }

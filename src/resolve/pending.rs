@@ -14,7 +14,7 @@ use crate::forward::cache::Key;
 use crate::forward::entry::Entry;
 use crate::forward::question::Question;
 use crate::forward::respond::{self, Recipient};
-use crate::forward::{Place, Submission, Waiter};
+use crate::forward::{Place, Submission, Waiter, clock};
 use crate::snapshot::Snapshot;
 use crate::wire::{Ede, Rcode, Response};
 
@@ -36,8 +36,7 @@ struct Times {
 impl Times {
     /// The workers' clock now.
     fn now(&self) -> u64 {
-        let passed = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.now.saturating_add(passed)
+        self.now.saturating_add(clock::ms_since(self.begun))
     }
 }
 
@@ -66,7 +65,7 @@ impl Job {
         now: u64,
         reply: Box<dyn Reply>,
     ) {
-        let begun = Instant::now();
+        let begun = clock::now();
         let times = Times { now, begun, deadline: begun + shared.forwarder.client_deadline() };
         await_answer(self, shared, place, counted, question, times, reply);
     }

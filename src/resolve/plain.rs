@@ -20,7 +20,7 @@ use crate::forward::entry::Entry;
 use crate::forward::kept::{Kept, Traits};
 use crate::forward::question::Question;
 use crate::forward::respond;
-use crate::forward::{Submission, Waiter};
+use crate::forward::{Submission, Waiter, clock};
 use crate::wire::{Class, Ede, Edns, Flags, FoldedName, HEADER_LEN, Query, Rcode, Response, Rtype, header};
 
 /// Longest response to a client.
@@ -77,7 +77,7 @@ impl Resolver {
             context,
             own,
             now,
-            begun: Instant::now(),
+            begun: clock::now(),
             reply,
             counted,
         });

@@ -12,7 +12,7 @@ use std::time::Instant;
 use crate::forward::cache::Key;
 use crate::forward::entry::Entry;
 use crate::forward::kept::Kept;
-use crate::forward::{Submission, Waiter};
+use crate::forward::{Submission, Waiter, clock};
 use crate::metrics::forward::Renewal;
 use crate::wire::{Ede, Query};
 
@@ -57,8 +57,9 @@ impl Shared {
             return self.forwarder.metrics().cache().renewal(Renewal::Skipped);
         };
         // The whole exchange may pass: no client waits for it.
-        let expires = Instant::now() + self.forwarder.exchange_deadline();
-        let waiter = Box::new(Renewing { key: question.key.clone(), now, begun: Instant::now(), running });
+        let begun = clock::now();
+        let expires = begun + self.forwarder.exchange_deadline();
+        let waiter = Box::new(Renewing { key: question.key.clone(), now, begun, running });
         place.submit(Submission {
             question,
             now,
@@ -105,8 +106,7 @@ impl Waiter for Renewing {
         // What was received stands in the cache already.
         let renewed = outcome.as_ref().is_ok_and(|entry| !entry.is_failure() && !entry.is_truncated());
         if !renewed && was_asked(&outcome) {
-            let passed = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-            forwarder.cache().fail(&self.key.as_ref(), self.now.saturating_add(passed));
+            forwarder.cache().fail(&self.key.as_ref(), self.now.saturating_add(clock::ms_since(self.begun)));
         }
         forwarder.metrics().cache().renewal(if renewed { Renewal::Renewed } else { Renewal::Failed });
     }
