@@ -14,6 +14,8 @@ mod plain;
 mod renew;
 mod reply;
 mod splice;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::net::IpAddr;

@@ -16,6 +16,8 @@ mod ask;
 mod linger;
 mod probe;
 mod receive;
+#[cfg(test)]
+mod replay;
 mod send;
 
 use std::io;
