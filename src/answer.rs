@@ -375,6 +375,8 @@ impl<'q> Answer<'q> {
 
     #[inline]
     fn finish(self, rcode: Rcode, authoritative: bool, ede: Option<Ede>, out: &mut Response<'_>) -> usize {
+        // Of every class at once nobody has authority (RFC 1035 section 6.2).
+        let authoritative = authoritative && self.query.qclass == Class::IN;
         Closer { query: self.query, context: self.context }.finish(rcode, authoritative, ede, out)
     }
 }

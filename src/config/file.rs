@@ -13,6 +13,7 @@ use ipnet::IpNet;
 
 use crate::wire::{Name, Rtype};
 
+use super::edns::EdnsTable;
 use super::governor::{BudgetTable, HealthTable, PolicyTable};
 use super::schema::table;
 use super::upstream::{Pin, UpstreamUrl};
@@ -30,6 +31,8 @@ table! {
         udp: UdpTable = {};
         /// DNS over TCP.
         tcp: TcpTable = {};
+        /// EDNS options of responses.
+        edns: EdnsTable = {};
         /// Admin HTTP.
         admin: AdminTable = {};
         /// Logs.

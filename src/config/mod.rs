@@ -12,6 +12,7 @@
 
 mod advice;
 mod azure;
+mod edns;
 mod error;
 mod file;
 mod governor;
@@ -30,6 +31,7 @@ pub use advice::advice;
 pub use azure::{
     AzureCloud, AzureIdentity, AzureSource, CredentialKind, Discovery, ManagedIdentity, ProxyUrl,
 };
+pub use edns::{CookieMode, CookieSecrets, Edns};
 pub use error::{ConfigError, OVERRIDES, Problem};
 pub use governor::{AZURE_DNS, Governor, Policy, UpstreamBudget};
 pub use keys::{KeyDoc, keys, keys_table};
@@ -95,6 +97,8 @@ pub struct Server {
     pub denied: Denied,
     /// Largest UDP response in bytes (RFC 9715), 512 to 4096.
     pub udp_max_bytes: u16,
+    /// EDNS options of responses.
+    pub edns: Edns,
     /// Where published sets are saved.
     pub state_dir: PathBuf,
     /// How many published sets are kept there; at least 2.

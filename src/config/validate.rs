@@ -3,6 +3,7 @@
 //! against each other.
 
 mod azure;
+mod edns;
 mod estate;
 mod forward;
 mod governor;

@@ -12,7 +12,9 @@ use crate::wire::{Name, Rcode, Rtype};
 use super::error::Report;
 use super::schema::{Limits, Value, describe, quote};
 use super::upstream::{Pin, UpstreamUrl};
-use super::{AnswerMode, CredentialKind, Denied, Discovery, LogFormat, OwnMissing, Policy, Steering};
+use super::{
+    AnswerMode, CookieMode, CredentialKind, Denied, Discovery, LogFormat, OwnMissing, Policy, Steering,
+};
 
 /// The port that DNS servers listen on (RFC 1035 section 4.2).
 const DNS_PORT: u16 = 53;
@@ -306,6 +308,11 @@ words! {
         "public" => Self::Public,
         "us-government" => Self::UsGovernment,
         "china" => Self::China,
+    };
+    CookieMode, Self::Answer, "\"off\", \"answer\" or \"require\"", {
+        "off" => Self::Off,
+        "answer" => Self::Answer,
+        "require" => Self::Require,
     };
     Denied, Self::Refuse, "\"refuse\" or \"drop\"", {
         "refuse" => Self::Refuse,

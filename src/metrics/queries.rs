@@ -12,6 +12,7 @@
 //! from the parsed datagram to the finished response, and counts if it was a
 //! hit. It holds neither the time in the socket's queue nor the system calls.
 
+mod cookies;
 mod counts;
 
 use std::cell::Cell;
@@ -26,6 +27,7 @@ use crate::resolve::Origin;
 use crate::socket::Fault;
 use crate::wire::{DropReason, Rcode};
 
+pub use cookies::CookieResult;
 pub use counts::QueryCounts;
 
 /// Upper bounds of the buckets of `answer_duration_seconds`, in nanoseconds.
@@ -37,7 +39,7 @@ const BUCKETS: [u64; 13] = [
 const TRANSPORTS: [Transport; 2] = [Transport::Udp, Transport::Tcp];
 const ORIGINS: [Origin; 3] = [Origin::Hit, Origin::Forward, Origin::Error];
 /// Response codes with a label of their own, and one that stands for the others.
-const RCODES: [Rcode; 8] = [
+const RCODES: [Rcode; 9] = [
     Rcode::NOERROR,
     Rcode::FORMERR,
     Rcode::SERVFAIL,
@@ -45,6 +47,7 @@ const RCODES: [Rcode; 8] = [
     Rcode::NOTIMP,
     Rcode::REFUSED,
     Rcode::BADVERS,
+    Rcode::BADCOOKIE,
     Rcode(u16::MAX),
 ];
 
@@ -149,6 +152,7 @@ struct Set {
     responses: [[[AtomicU64; ORIGINS.len()]; RCODES.len()]; TRANSPORTS.len()],
     own_missing: AtomicU64,
     dropped: [AtomicU64; Dropped::ALL.len()],
+    cookies: [AtomicU64; CookieResult::ALL.len()],
     faults: [[AtomicU64; Fault::ALL.len()]; Operation::ALL.len()],
     panics: AtomicU64,
     buckets: [AtomicU64; BUCKETS.len() + 1],
@@ -312,7 +316,8 @@ const fn rcode_index(rcode: Rcode) -> usize {
     match rcode.0 {
         code @ 0..=5 => code as usize,
         16 => 6,
-        _ => 7,
+        23 => 7,
+        _ => 8,
     }
 }
 
@@ -373,6 +378,7 @@ impl Export for QueryMetrics {
             let value = self.sum(|set| set.dropped.get(at));
             out.counter("queries_dropped_total", "Queries that got no response.", &labels, value);
         }
+        self.export_cookies(out);
         self.export_duration(out);
         self.export_connections(out);
         for (at, operation) in Operation::ALL.iter().enumerate() {
@@ -458,7 +464,7 @@ mod tests {
         shared.response(Transport::Tcp, Rcode(9), Origin::Forward);
         assert_eq!(metrics.sum(|set| set.queries.first()), 7);
         assert_eq!(metrics.sum(|set| set.responses[0].get(6)?.get(2)), 2);
-        assert_eq!(metrics.sum(|set| set.responses[1].get(7)?.get(1)), 1);
+        assert_eq!(metrics.sum(|set| set.responses[1].get(8)?.get(1)), 1);
     }
 
     #[test]
@@ -483,6 +489,6 @@ mod tests {
         for (at, rcode) in RCODES.into_iter().enumerate() {
             assert_eq!(rcode_index(rcode), at);
         }
-        assert_eq!(RCODES[rcode_index(Rcode(23))].label(), "other");
+        assert_eq!(RCODES[rcode_index(Rcode(22))].label(), "other");
     }
 }

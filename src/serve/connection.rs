@@ -19,6 +19,7 @@ use std::sync::Arc;
 
 use super::access::PolicyReader;
 use super::context;
+use super::extras::{Admission, Asker, unix_seconds};
 use super::framing::{Frame, Output, PREFIX, append};
 use super::gate::Permit;
 use super::late::{Mailbox, Outcome, TcpReply};
@@ -28,7 +29,7 @@ use crate::answer::{Lookup, Transport};
 use crate::metrics::queries::{Dropped, Ended, Local};
 use crate::resolve::{Origin, Resolved};
 use crate::socket::{Interest, Poller};
-use crate::wire::{Query, Response};
+use crate::wire::{Query, Response, Unusual};
 
 /// How long (in milliseconds) and how far a closing connection is read, so that
 /// what the client still sends does not turn our close into a reset that eats
@@ -282,7 +283,7 @@ impl Connection {
     /// Returns how many bytes are done with.
     fn answer(&mut self, common: &mut Common, bytes: &[u8]) -> usize {
         let Common { service, counters, policy, mailbox, query, output, now, .. } = common;
-        let most = service.limits.max_queries_per_connection;
+        let (most, idle) = (service.limits.max_queries_per_connection, service.limits.idle());
         if Frame::first_of(bytes) == Frame::Partial || !self.output.is_empty() || self.in_flight >= most {
             return 0;
         }
@@ -309,9 +310,23 @@ impl Connection {
             rest = rest.get(PREFIX + message.len()..).unwrap_or_default();
             queries += 1;
             let place = output.place(message);
-            if let Err(why) = query.read(message) {
+            let asker = Asker { policy, client: self.client, transport: Transport::Tcp, idle: Some(idle) };
+            let (refused, extras) = match query.read_usual(message) {
+                Ok(()) => (None, None),
+                Err(Unusual::Rejected(why)) => {
+                    let (why, extras) = asker.reject(why, message, unix_seconds, counters);
+                    (Some(why), Some(extras))
+                }
+                Err(Unusual::Options) => match asker.admit(query, message, unix_seconds, counters) {
+                    Admission::Reject(why, extras) => (Some(why), Some(extras)),
+                    Admission::Answer(extras) | Admission::Truncate(extras) => (None, Some(extras)),
+                },
+            };
+            let finish = |place: &mut [u8], len| extras.map_or(len, |extras| extras.append(place, len));
+            if let Some(why) = refused {
                 match reject(&why, context.udp_size, place) {
                     Ok((len, rcode)) => {
+                        let len = finish(place, len);
                         counters.response(Transport::Tcp, rcode, Origin::Error);
                         output.keep(len);
                     }
@@ -325,13 +340,17 @@ impl Connection {
                 }
             } else {
                 let mut out = Response::new(place, context.limit(query));
-                let reply = || TcpReply::new(mailbox, self.token, self.client, service.pending.one());
+                let reply = || {
+                    TcpReply::new(mailbox, self.token, self.client, service.pending.one())
+                        .with(extras.as_ref())
+                };
                 match service.resolver.resolve(query, &context, &snapshot, *now, &mut out, reply) {
                     Resolved::Ready { len, rcode, origin, lookup } => {
                         counters.response(Transport::Tcp, rcode, origin);
                         if lookup == Some(Lookup::OwnMissing) {
                             counters.own_missing();
                         }
+                        let len = finish(out.buffer(), len);
                         output.keep(len);
                     }
                     Resolved::Pending => self.in_flight += 1,

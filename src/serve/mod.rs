@@ -13,7 +13,9 @@
 
 pub mod access;
 mod connection;
+pub mod cookie;
 mod error;
+mod extras;
 mod framing;
 mod gate;
 mod late;

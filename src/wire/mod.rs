@@ -10,6 +10,7 @@ pub mod folded;
 pub mod header;
 pub mod message;
 pub mod name;
+pub mod options;
 pub mod query;
 pub mod rdata;
 pub mod response;
@@ -20,7 +21,7 @@ pub use edns::{Ede, Edns};
 pub use folded::FoldedName;
 pub use header::{Flags, HEADER_LEN, Opcode};
 pub use name::{Name, NameError};
-pub use query::{DropReason, Query, Reject};
+pub use query::{DropReason, Query, Reject, Unusual};
 pub use response::Response;
 pub use types::{Class, Rcode, Rtype};
 

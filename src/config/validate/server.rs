@@ -30,6 +30,7 @@ pub(super) fn server(file: &ConfigFile, base_dir: &Path, report: &mut Report) ->
         allow: table.allow.clone(),
         denied: table.denied,
         udp_max_bytes: file.udp.max_bytes,
+        edns: super::edns::edns(&file.edns, base_dir, report),
         state_dir: resolve_path(base_dir, &table.state_dir),
         keep_generations: table.keep_generations,
         control_socket: control_socket(&table.control_socket, base_dir, report),
