@@ -143,6 +143,8 @@ impl Ede {
     pub const NETWORK_ERROR: Self = Self { code: 23, text: "upstream unreachable" };
     /// 0: what has no code of its own, such as an upstream's REFUSED.
     pub const UPSTREAM_REFUSED: Self = Self { code: 0, text: "upstream refused the query" };
+    /// 0: the names that a chain leads to got an upstream's error.
+    pub const CHAIN_FAILED: Self = Self { code: 0, text: "an upstream failed further down the chain" };
     /// 0: too many queries wait for an upstream.
     pub const OVERLOADED: Self = Self { code: 0, text: "too many queries in flight" };
 
