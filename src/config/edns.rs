@@ -48,7 +48,7 @@ impl fmt::Debug for CookieSecrets {
 table! {
     /// EDNS options of responses.
     struct EdnsTable {
-        /// Identifier of this server for clients who ask for it (RFC 5001), such as \"ams-1\"; at
+        /// Identifier of this server for clients who ask for it (RFC 5001), such as "ams-1"; at
         /// most 64 bytes. Empty for none.
         nsid: String = "";
         /// Cookies (RFC 7873): `answer` gives a server cookie to clients who send one, `require`

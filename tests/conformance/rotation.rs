@@ -5,6 +5,7 @@ use std::path::Path;
 
 use crate::ask::{Ask, ask};
 use crate::carrier::{CARRIERS, Carrier};
+use crate::common::peer::find;
 use crate::daemon::Daemon;
 use crate::expect::{Got, check};
 use crate::reply::Reply;
@@ -126,4 +127,32 @@ fn a_secret_that_is_none_is_told_without_being_shown() {
     let (code, told) = check(&format!("[edns]\nnsid = \"{}\"\n", "n".repeat(65)));
     assert!(code == Some(78) && told.contains("edns.nsid"), "{told}");
     assert!(Path::new(&config).exists());
+}
+
+/// What a tool prints, asked over UDP with these arguments.
+fn tool(name: &str, daemon: &Daemon, arguments: &[&str]) -> Option<String> {
+    let output = std::process::Command::new(find(name)?)
+        .args(["@127.0.0.1", "-p", &daemon.dns.port().to_string(), "www.corp.example", "A"])
+        .args(arguments)
+        .output()
+        .expect("the tool runs");
+    Some(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[test]
+fn dig_and_kdig_take_our_cookies_and_come_back_with_them() {
+    let upstream = script::start();
+    for mode in ["answer", "require"] {
+        let daemon = start(tempfile::tempdir().expect("a directory"), upstream.address, FIRST, mode);
+        if let Some(told) = tool("dig", &daemon, &["+cookie", "+nsid"]) {
+            assert!(told.contains("status: NOERROR") && told.contains("10.1.0.1"), "{mode}: {told}");
+            assert!(told.contains("(good)") && told.contains("NSID: 78"), "{mode}: {told}");
+            assert!(!told.contains("(TCP)"), "{mode}: {told}");
+        }
+        if let Some(told) = tool("kdig", &daemon, &["+cookie", "+badcookie", "+nsid"]) {
+            assert!(told.contains("status: NOERROR") && told.contains("10.1.0.1"), "{mode}: {told}");
+            assert!(told.contains("COOKIE") && !told.contains("WARNING"), "{mode}: {told}");
+        }
+        assert_eq!(metric(&daemon, "bad"), 0, "{mode}");
+    }
 }
