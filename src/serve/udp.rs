@@ -31,6 +31,8 @@
 //! the sample reads two per 16 batches. Locks are none: snapshot and policy
 //! are two atomic loads per batch, counters are the worker's own.
 
+mod proxied;
+
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -112,7 +114,7 @@ impl Handler {
         let len = batch.len();
         let Self { snapshot, policy, batches, query, ahead, ahead_beyond, fixed } = self;
         fixed.local.queries(Transport::Udp, len);
-        let turn = Turn { now, socket, policy: policy.load(), snapshot: snapshot.load() };
+        let turn = Turn { now, socket, policy: policy.load(), snapshot: snapshot.load(), client: None };
         let sampled = sampled(*batches, len);
         *batches = batches.wrapping_add(1);
         let is_ahead = turn.snapshot.names() > *ahead_beyond && len >= FEW;
@@ -199,11 +201,14 @@ fn sampled(batches: usize, len: usize) -> usize {
 }
 
 /// What is loaded once per batch.
+#[derive(Clone, Copy)]
 struct Turn<'t> {
     now: u64,
     socket: &'t Arc<UdpSocket>,
     policy: &'t Policy,
     snapshot: &'t Arc<Snapshot>,
+    /// The client, where a proxy named one; else the sender is.
+    client: Option<IpAddr>,
 }
 
 /// What became of a message.
@@ -286,7 +291,8 @@ impl Fixed {
         out: &mut Response<'_>,
     ) -> Done {
         let Some(peer) = sender.peer() else { return Done::NOTHING };
-        let reply = || self.later(turn.socket, peer, sender.source());
+        let client = turn.client.unwrap_or(peer.ip());
+        let reply = || self.later(turn.socket, client, peer, sender.source());
         match self.resolver.go_on(outcome, query, &context, turn.snapshot, turn.now, out, reply) {
             Resolved::Ready { len, rcode, origin, lookup } => {
                 if lookup == Some(Lookup::OwnMissing) {
@@ -327,9 +333,16 @@ impl Fixed {
     }
 
     #[cold]
-    fn later(&self, socket: &Arc<UdpSocket>, peer: SocketAddr, source: Option<Source>) -> UdpReply {
+    fn later(
+        &self,
+        socket: &Arc<UdpSocket>,
+        client: IpAddr,
+        peer: SocketAddr,
+        source: Option<Source>,
+    ) -> UdpReply {
         UdpReply {
             socket: Arc::clone(socket),
+            client,
             peer,
             source,
             counters: self.shared.clone(),
@@ -350,6 +363,8 @@ fn view_of(turn: &Turn<'_>, sender: Sender<'_>) -> u8 {
 #[derive(Debug)]
 pub struct UdpReply {
     socket: Arc<UdpSocket>,
+    /// Who asked; the response goes to the sender, which may be a proxy.
+    client: IpAddr,
     peer: SocketAddr,
     source: Option<Source>,
     counters: Shared,
@@ -370,7 +385,7 @@ impl Reply for UdpReply {
     }
 
     fn client(&self) -> Option<IpAddr> {
-        Some(self.peer.ip())
+        Some(self.client)
     }
 
     fn is_rung_later(&self) -> bool {
