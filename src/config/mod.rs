@@ -22,6 +22,7 @@ mod rdata;
 mod schema;
 mod special;
 mod summary;
+mod transports;
 mod trust;
 mod upstream;
 mod validate;
@@ -38,6 +39,7 @@ pub use keys::{KeyDoc, keys, keys_table};
 pub use load::Overrides;
 pub(crate) use rdata::from_text as rdata_from_text;
 pub use summary::summary;
+pub use transports::{ClientCertificates, Encrypted, EncryptedTransport, Listener, Service};
 pub use trust::{TrustError, trusted_certificates};
 pub use upstream::{Pin, Streams, Upstream, UpstreamTransport};
 
@@ -60,6 +62,8 @@ pub struct Config {
     pub udp: Udp,
     /// DNS over TCP.
     pub tcp: Tcp,
+    /// Listeners besides those of `server`.
+    pub listeners: Vec<Listener>,
     /// Admin HTTP.
     pub admin: Admin,
     /// Logs.

@@ -11,6 +11,7 @@ use crate::wire::{Name, Rcode, Rtype};
 
 use super::error::Report;
 use super::schema::{Limits, Value, describe, quote};
+use super::transports::{ClientCertificates, EncryptedTransport, ListenerTransport};
 use super::upstream::{Pin, UpstreamUrl};
 use super::{
     AnswerMode, CookieMode, CredentialKind, Denied, Discovery, LogFormat, OwnMissing, Policy, Steering,
@@ -283,6 +284,16 @@ words! {
         "sequential" => Self::Sequential,
         "fastest" => Self::Fastest,
         "round-robin" => Self::RoundRobin,
+    };
+    ListenerTransport, Self::Plain, "\"plain\", \"tls\", \"https\" or \"quic\"", {
+        "plain" => Self::Plain,
+        "tls" => Self::Encrypted(EncryptedTransport::Tls),
+        "https" => Self::Encrypted(EncryptedTransport::Https),
+        "quic" => Self::Encrypted(EncryptedTransport::Quic),
+    };
+    ClientCertificates, Self::Required, "\"required\" or \"optional\"", {
+        "required" => Self::Required,
+        "optional" => Self::Optional,
     };
     CloudKind, Self::Public, "\"public\", \"us-government\", \"china\" or \"custom\"", {
         "public" => Self::Public,

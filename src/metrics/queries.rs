@@ -25,8 +25,9 @@ use crate::answer::Transport;
 use crate::metrics::{Export, Exporter};
 use crate::resolve::Origin;
 use crate::socket::Fault;
-use crate::wire::{DropReason, Rcode};
+use crate::wire::Rcode;
 
+pub use super::labels::{Dropped, Ended, Operation, ProxyHeader, TurnedAway};
 pub use cookies::CookieResult;
 pub use counts::QueryCounts;
 
@@ -36,7 +37,8 @@ const BUCKETS: [u64; 13] = [
     10_000_000,
 ];
 
-const TRANSPORTS: [Transport; 2] = [Transport::Udp, Transport::Tcp];
+const TRANSPORTS: [Transport; 5] =
+    [Transport::Udp, Transport::Tcp, Transport::Tls, Transport::Https, Transport::Quic];
 const ORIGINS: [Origin; 3] = [Origin::Hit, Origin::Forward, Origin::Error];
 /// Response codes with a label of their own, and one that stands for the others.
 const RCODES: [Rcode; 9] = [
@@ -50,99 +52,6 @@ const RCODES: [Rcode; 9] = [
     Rcode::BADCOOKIE,
     Rcode(u16::MAX),
 ];
-
-/// Declares an enum of label values with its list and its labels.
-macro_rules! labels {
-    ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident $text:literal),+ $(,)? }) => {
-        $(#[$meta])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum $name { $($(#[$doc])* $variant),+ }
-
-        impl $name {
-            const ALL: &[Self] = &[$(Self::$variant),+];
-
-            /// The label for metrics.
-            pub const fn label(self) -> &'static str {
-                match self { $(Self::$variant => $text),+ }
-            }
-        }
-    };
-}
-
-labels! {
-    /// Why a query got no response.
-    Dropped {
-        /// Shorter than a header.
-        Short "short",
-        /// A response, which must never be answered.
-        Response "response",
-        /// From a client outside the allowed prefixes.
-        Denied "denied",
-        /// From source port 0, where nothing can be sent.
-        PortZero "port_zero",
-        /// Given up without an answer: too much else was waiting.
-        Abandoned "abandoned",
-        /// The TCP connection was gone when the answer was ready.
-        ClientGone "client_gone",
-    }
-}
-
-labels! {
-    /// What a socket was asked to do when it failed.
-    Operation {
-        /// Receive a datagram.
-        Receive "receive",
-        /// Send a datagram.
-        Send "send",
-        /// Accept a connection.
-        Accept "accept",
-        /// Wait for sockets.
-        Wait "wait",
-    }
-}
-
-labels! {
-    /// Why a TCP connection was turned away.
-    TurnedAway {
-        /// Too many connections in all.
-        Total "total",
-        /// Too many connections of that client.
-        Client "client",
-        /// A client outside the allowed prefixes.
-        Denied "denied",
-    }
-}
-
-labels! {
-    /// Why a TCP connection ended.
-    Ended {
-        /// The client closed it.
-        Client "client",
-        /// No query within the idle timeout.
-        Idle "idle",
-        /// Older than the total timeout.
-        Total "total",
-        /// The client sent what is no query, or a message of no length.
-        Protocol "protocol",
-        /// The client did not take its answers in time.
-        Stalled "stalled",
-        /// The socket failed.
-        Error "error",
-        /// The server drains.
-        Drained "drained",
-        /// The client's prefix is no longer allowed.
-        Denied "denied",
-    }
-}
-
-impl From<DropReason> for Dropped {
-    fn from(reason: DropReason) -> Self {
-        match reason {
-            DropReason::Short => Self::Short,
-            DropReason::Response => Self::Response,
-        }
-    }
-}
 
 /// One set of counters, on cache lines of its own.
 #[derive(Debug, Default)]
@@ -160,6 +69,7 @@ struct Set {
     accepted: AtomicU64,
     turned_away: [AtomicU64; TurnedAway::ALL.len()],
     ended: [AtomicU64; Ended::ALL.len()],
+    proxy_headers: [AtomicU64; ProxyHeader::ALL.len()],
 }
 
 /// How a counter is written.
@@ -274,6 +184,14 @@ impl<W: Writers> Recorder<W> {
         W::add(&self.set.nanos, nanos);
     }
 
+    /// Counts a PROXY header, or the lack of one.
+    #[cold]
+    pub fn proxy_header(&self, what: ProxyHeader) {
+        if let Some(counter) = self.set.proxy_headers.get(what as usize) {
+            W::add(counter, 1);
+        }
+    }
+
     /// Counts a TCP connection accepted and admitted.
     pub fn accepted(&self) {
         W::add(&self.set.accepted, 1);
@@ -299,6 +217,9 @@ const fn transport_index(transport: Transport) -> usize {
     match transport {
         Transport::Udp => 0,
         Transport::Tcp => 1,
+        Transport::Tls => 2,
+        Transport::Https => 3,
+        Transport::Quic => 4,
     }
 }
 
@@ -343,11 +264,6 @@ impl QueryMetrics {
         Recorder { set: Arc::clone(&self.shared), writers: PhantomData }
     }
 
-    /// Moves the gauge of open TCP connections.
-    pub fn connections(&self, change: i32) {
-        self.connections.fetch_add(change, Ordering::Relaxed);
-    }
-
     /// TCP connections open now.
     pub fn open_connections(&self) -> i32 {
         self.connections.load(Ordering::Relaxed)
@@ -356,6 +272,18 @@ impl QueryMetrics {
     fn sum(&self, counter: impl Fn(&Set) -> Option<&AtomicU64>) -> u64 {
         let sets = self.workers.iter().chain(std::iter::once(&self.shared));
         sets.filter_map(|set| counter(set)).map(|counter| counter.load(Ordering::Relaxed)).sum()
+    }
+}
+
+/// Something that shows how many connections are open.
+pub trait OpenConnections: std::fmt::Debug + Send + Sync {
+    /// Moves the gauge of open connections.
+    fn connections(&self, change: i32);
+}
+
+impl OpenConnections for QueryMetrics {
+    fn connections(&self, change: i32) {
+        self.connections.fetch_add(change, Ordering::Relaxed);
     }
 }
 
@@ -381,6 +309,11 @@ impl Export for QueryMetrics {
         self.export_cookies(out);
         self.export_duration(out);
         self.export_connections(out);
+        for (at, what) in ProxyHeader::ALL.iter().enumerate() {
+            let value = self.sum(|set| set.proxy_headers.get(at));
+            let help = "PROXY headers of listeners that take them, by what became of them.";
+            out.counter("proxy_headers_total", help, &[("result", what.label())], value);
+        }
         for (at, operation) in Operation::ALL.iter().enumerate() {
             for fault in Fault::ALL {
                 let labels = [("operation", operation.label()), ("reason", fault.label())];

@@ -1,6 +1,6 @@
 //! The EDNS options that a response carries for those of its query: the
-//! server's identifier (RFC 5001), a cookie (RFC 7873, 9018), the idle timeout
-//! of the connection (RFC 7828).
+//! server's identifier (RFC 5001), a cookie (RFC 7873, 9018), and what the
+//! transport adds, the idle timeout and padding ([`Tail`]).
 //!
 //! They are made before the query is answered, since the response is written
 //! over it, and appended when it is: whatever the response says, and wherever
@@ -16,24 +16,21 @@ use super::cookie::SERVER_COOKIE_LEN;
 use crate::answer::Transport;
 use crate::metrics::queries::{CookieResult, Recorder, Writers};
 use crate::wire::header;
-use crate::wire::options::{
-    Asked, CLIENT_COOKIE_LEN, Cookie, OPTION_COOKIE, OPTION_NSID, OPTION_TCP_KEEPALIVE, append,
-};
-use crate::wire::{Edns, Opcode, Query, Rcode, Reject};
+use crate::wire::options::{Asked, CLIENT_COOKIE_LEN, Cookie, OPTION_COOKIE, OPTION_NSID, append};
+use crate::wire::{Edns, Offer, Opcode, Query, Rcode, Reject, Tail};
 
 /// Code and length before the data of an option.
 const HEAD: usize = 4;
-/// Room for one of each: an identifier of 64 bytes, a cookie, a timeout.
-const MAX: usize = HEAD + 64 + HEAD + CLIENT_COOKIE_LEN + SERVER_COOKIE_LEN + HEAD + 2;
+/// Room for one of each: an identifier of 64 bytes, a cookie.
+const MAX: usize = HEAD + 64 + HEAD + CLIENT_COOKIE_LEN + SERVER_COOKIE_LEN;
 
 /// Who asks, as far as the options of the response depend on it.
 pub(super) struct Asker<'a> {
     pub(super) policy: &'a Policy,
     pub(super) client: IpAddr,
     pub(super) transport: Transport,
-    /// How long the connection may be idle, in milliseconds; none where that
-    /// is not for this transport to say.
-    pub(super) idle: Option<u64>,
+    /// What the transport offers besides.
+    pub(super) offer: Offer,
 }
 
 /// Options of a response, in wire form.
@@ -41,6 +38,8 @@ pub(super) struct Asker<'a> {
 pub(super) struct Extras {
     bytes: [u8; MAX],
     len: usize,
+    /// What ends them: padding depends on the length of everything else.
+    tail: Tail,
 }
 
 /// What becomes of a query with options.
@@ -54,23 +53,31 @@ pub(super) enum Admission {
 }
 
 impl Extras {
-    pub(super) const NONE: Self = Self { bytes: [0; MAX], len: 0 };
+    pub(super) const NONE: Self = Self { bytes: [0; MAX], len: 0, tail: Tail::NONE };
 
     /// Appends them to the OPT of the response, of `len` bytes, in `buf`.
     /// Returns the length with them. Over UDP the room was set aside.
     pub(super) fn append(&self, buf: &mut [u8], len: usize) -> usize {
-        match self.bytes.get(..self.len).unwrap_or_default() {
+        let len = match self.bytes.get(..self.len).unwrap_or_default() {
             [] => len,
             options => append(buf, len, usize::from(u16::MAX), options),
-        }
+        };
+        self.tail.append(buf, len)
     }
 
     /// [`Self::append`] for a response in memory of its own.
     pub(super) fn extend(&self, response: &mut Vec<u8>) {
         let len = response.len();
         response.resize(len + self.len, 0);
-        let end = self.append(response, len);
+        let options = self.bytes.get(..self.len).unwrap_or_default();
+        let end = append(response, len, usize::from(u16::MAX), options);
         response.truncate(end);
+        self.tail.extend(response);
+    }
+
+    /// For a response that becomes ready later; most have none.
+    pub(super) fn boxed(&self) -> Option<Box<Self>> {
+        (self.len > 0 || !self.tail.is_empty()).then(|| Box::new(*self))
     }
 
     fn push(&mut self, code: u16, parts: &[&[u8]]) {
@@ -99,7 +106,8 @@ impl Asker<'_> {
         let Some(asked) = self.read(&edns, message, counters) else {
             return Admission::Reject(reject(Rcode::FORMERR, edns.without_options()), Extras::NONE);
         };
-        let (extras, result) = self.extras(&asked, now, counters);
+        let (mut extras, result) = self.extras(&asked, now, counters);
+        extras.tail = Tail::asked(message, Some(edns), self.offer);
         query.edns = Some(Edns { udp_size: self.room(&edns, &extras), ..edns });
         match result {
             Some(CookieResult::Valid) => Admission::Answer(extras),
@@ -128,7 +136,8 @@ impl Asker<'_> {
         else {
             return (reject, Extras::NONE);
         };
-        let (extras, result) = self.extras(&asked, now, counters);
+        let (mut extras, result) = self.extras(&asked, now, counters);
+        extras.tail = Tail::asked(message, Some(edns), self.offer);
         let rcode = match result {
             Some(result) if rcode == Rcode::FORMERR && has_no_question(message) => match result {
                 CookieResult::Bad => Rcode::BADCOOKIE,
@@ -157,7 +166,6 @@ impl Asker<'_> {
             let others = options.filter(|(code, _)| *code != OPTION_COOKIE);
             return Some(others.fold(Asked::default(), |asked, (code, _)| Asked {
                 nsid: asked.nsid || code == OPTION_NSID,
-                tcp_keepalive: asked.tcp_keepalive || code == OPTION_TCP_KEEPALIVE,
                 cookie: None,
             }));
         }
@@ -176,10 +184,6 @@ impl Asker<'_> {
         let mut extras = Extras::NONE;
         if asked.nsid && !self.policy.nsid.is_empty() {
             extras.push(OPTION_NSID, &[&self.policy.nsid]);
-        }
-        if let Some(idle) = self.idle.filter(|_| asked.tcp_keepalive) {
-            let tenths = u16::try_from(idle / 100).unwrap_or(u16::MAX);
-            extras.push(OPTION_TCP_KEEPALIVE, &[&tenths.to_be_bytes()]);
         }
         let cookie = asked.cookie.as_ref().filter(|_| self.policy.cookies.is_on());
         let result = cookie.map(|cookie| self.cookie(cookie, now(), &mut extras));

@@ -70,14 +70,14 @@ pub(super) struct TcpReply {
 }
 
 impl TcpReply {
-    pub(super) fn new(mailbox: &Arc<Mailbox>, token: u64, client: IpAddr, pending: OnePending) -> Self {
-        Self { mailbox: Arc::clone(mailbox), token, client, extras: None, sent: false, _pending: pending }
-    }
-
-    /// The same for a response that carries `extras`.
-    pub(super) fn with(mut self, extras: Option<&Extras>) -> Self {
-        self.extras = extras.map(|extras| Box::new(*extras));
-        self
+    pub(super) fn new(
+        mailbox: &Arc<Mailbox>,
+        token: u64,
+        client: IpAddr,
+        extras: Option<Box<Extras>>,
+        pending: OnePending,
+    ) -> Self {
+        Self { mailbox: Arc::clone(mailbox), token, client, extras, sent: false, _pending: pending }
     }
 
     fn post(&self, outcome: Outcome) {
@@ -125,7 +125,7 @@ mod tests {
         let mut woken = 0;
         for _ in 0..2 {
             let reply =
-                |token| Box::new(TcpReply::new(&mailbox, token, IpAddr::from([127, 0, 0, 1]), pending.one()));
+                |token| Box::new(TcpReply::new(&mailbox, token, [127, 0, 0, 1].into(), None, pending.one()));
             let (first, second) = (reply(7), reply(8));
             assert_eq!(pending.count(), 2);
             first.send(vec![1], Rcode::NOERROR, Origin::Forward);

@@ -31,10 +31,11 @@
 //! the sample reads two per 16 batches. Locks are none: snapshot and policy
 //! are two atomic loads per batch, counters are the worker's own.
 
+mod proxied;
 mod reply;
 
 use std::cell::Cell;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
@@ -50,7 +51,7 @@ use crate::resolve::{Origin, Resolved, Resolver};
 use crate::snapshot::publish::{Publisher, Reader};
 use crate::snapshot::{COLD, Snapshot};
 use crate::socket::{BATCH_LEN, Batch, Message, Sender, Source, UdpSocket};
-use crate::wire::{Flags, Query, Rcode, Reject, Response, Unusual, header};
+use crate::wire::{Flags, Offer, Query, Rcode, Reject, Response, Unusual, header};
 
 pub use reply::UdpReply;
 
@@ -119,7 +120,8 @@ impl Handler {
         fixed.local.queries(Transport::Udp, len);
         let (policy, snapshot) = (policy.load(), snapshot.load());
         let looks_at_client = snapshot.has_views() || policy.cookies.is_required();
-        let turn = Turn { now, socket, policy, snapshot, looks_at_client, unix: Cell::new(0) };
+        let unix = Cell::new(0);
+        let turn = Turn { now, socket, policy, snapshot, client: None, looks_at_client, unix: &unix };
         let sampled = sampled(*batches, len);
         *batches = batches.wrapping_add(1);
         let is_ahead = turn.snapshot.names() > *ahead_beyond && len >= FEW;
@@ -206,16 +208,19 @@ fn sampled(batches: usize, len: usize) -> usize {
 }
 
 /// What is loaded once per batch.
+#[derive(Clone, Copy)]
 struct Turn<'t> {
     now: u64,
     socket: &'t Arc<UdpSocket>,
     policy: &'t Policy,
     snapshot: &'t Arc<Snapshot>,
+    /// The client, where a proxy named one; else the sender is.
+    client: Option<IpAddr>,
     /// Whether the answer may depend on more than the question: on the
     /// client's view, or on its cookie.
     looks_at_client: bool,
     /// Unix seconds, once somebody asked; 0 before.
-    unix: Cell<u32>,
+    unix: &'t Cell<u32>,
 }
 
 /// What became of a message.
@@ -301,7 +306,8 @@ impl Fixed {
         out: &mut Response<'_>,
     ) -> Done {
         let Some(peer) = sender.peer() else { return Done::NOTHING };
-        let reply = || self.later(turn.socket, peer, sender.source(), None);
+        let client = turn.client.unwrap_or(peer.ip());
+        let reply = || self.later(turn.socket, client, peer, sender.source(), None);
         let resolved = self.resolver.go_on(outcome, query, &context, turn.snapshot, turn.now, out, reply);
         self.resolved(resolved, |len| len)
     }
@@ -332,12 +338,12 @@ impl Fixed {
         buffer: &mut [u8],
     ) -> Done {
         let Some(peer) = sender.peer() else { return Done::NOTHING };
-        let (policy, client) = (turn.policy, peer.ip());
+        let (policy, client) = (turn.policy, turn.client.unwrap_or(peer.ip()));
         if truncated {
             let why = oversized(buffer);
             return self.reject(policy, buffer, &why, &Extras::NONE);
         }
-        let asker = Asker { policy, client, transport: Transport::Udp, idle: None };
+        let asker = Asker { policy, client, transport: Transport::Udp, offer: Offer::default() };
         let message = buffer.get(..len).unwrap_or_default();
         let admission = match query.read_usual(message) {
             Ok(()) => asker.without_cookie(Extras::NONE),
@@ -356,7 +362,7 @@ impl Fixed {
                 self.counted(extras.append(out.buffer(), len), Rcode::NOERROR, Origin::Error)
             }
             Admission::Answer(extras) => {
-                let reply = || self.later(turn.socket, peer, sender.source(), Some(&extras));
+                let reply = || self.later(turn.socket, client, peer, sender.source(), extras.boxed());
                 let resolved =
                     self.resolver.resolve(query, &context, turn.snapshot, turn.now, &mut out, reply);
                 self.resolved(resolved, |len| extras.append(out.buffer(), len))
@@ -396,15 +402,17 @@ impl Fixed {
     fn later(
         &self,
         socket: &Arc<UdpSocket>,
+        client: IpAddr,
         peer: SocketAddr,
         source: Option<Source>,
-        extras: Option<&Extras>,
+        extras: Option<Box<Extras>>,
     ) -> UdpReply {
         UdpReply {
             socket: Arc::clone(socket),
+            client,
             peer,
             source,
-            extras: extras.map(|extras| Box::new(*extras)),
+            extras,
             counters: self.shared.clone(),
             sent: false,
             pending: Some(self.pending.one()),

@@ -14,6 +14,7 @@ pub mod options;
 pub mod query;
 pub mod rdata;
 pub mod response;
+pub mod tail;
 pub mod types;
 
 pub use body::Body;
@@ -23,6 +24,7 @@ pub use header::{Flags, HEADER_LEN, Opcode};
 pub use name::{Name, NameError};
 pub use query::{DropReason, Query, Reject, Unusual};
 pub use response::Response;
+pub use tail::{Offer, Tail};
 pub use types::{Class, Rcode, Rtype};
 
 /// Reads a big-endian `u16` at `at`, if the bytes are there.

@@ -1,5 +1,6 @@
 //! EDNS options that hubdns answers: what a client's OPT asks for, and how
-//! options join a response that is written already.
+//! options join a response that is written already. Those that depend on the
+//! transport are in [`tail`](super::tail).
 //!
 //! Others are ignored and never echoed (RFC 6891 section 6.1.2).
 
@@ -13,8 +14,6 @@ use super::{read_u16, read_u32, write_u16};
 pub const OPTION_NSID: u16 = 3;
 /// Option code of cookies (RFC 7873).
 pub const OPTION_COOKIE: u16 = 10;
-/// Option code of the idle timeout of connections (RFC 7828).
-pub const OPTION_TCP_KEEPALIVE: u16 = 11;
 
 /// The length of a client cookie (RFC 7873 section 4).
 pub const CLIENT_COOKIE_LEN: usize = 8;
@@ -26,8 +25,6 @@ const SERVER_COOKIE_LENS: std::ops::RangeInclusive<usize> = 8..=32;
 pub struct Asked {
     /// The server's identifier. What the option holds is ignored (RFC 5001 section 2.1).
     pub nsid: bool,
-    /// The idle timeout of the connection.
-    pub tcp_keepalive: bool,
     /// The client's cookie, the server's with it if it has one.
     pub cookie: Option<Cookie>,
 }
@@ -67,7 +64,6 @@ impl Asked {
         for (code, data) in options {
             match code {
                 OPTION_NSID => asked.nsid = true,
-                OPTION_TCP_KEEPALIVE => asked.tcp_keepalive = true,
                 OPTION_COOKIE if asked.cookie.is_none() => asked.cookie = Some(Cookie::read(data)?),
                 _ => {}
             }
@@ -136,10 +132,9 @@ mod tests {
 
     #[test]
     fn the_first_cookie_counts_and_the_unknown_is_ignored() {
-        let options =
-            [&[0xfd, 0xe9, 0, 1, 7][..], &cookie(8), &cookie(3), &[0, 3, 0, 0, 0, 11, 0, 0]].concat();
+        let options = [&[0xfd, 0xe9, 0, 1, 7][..], &cookie(8), &cookie(3), &[0, 3, 0, 0]].concat();
         let asked = read(&options).unwrap();
-        assert!(asked.nsid && asked.tcp_keepalive);
+        assert!(asked.nsid);
         assert!(asked.cookie.unwrap().server().is_empty());
     }
 

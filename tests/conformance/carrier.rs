@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::ask::ask;
 use crate::expect::Got;
+use crate::world::World;
 
 /// How long an answer is awaited.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(12);
@@ -23,15 +24,37 @@ pub(crate) struct Carrier {
     pub(crate) is_udp: bool,
     /// Whether responses may be padded (RFC 7830).
     pub(crate) is_encrypted: bool,
-    /// Sends a message and waits for what comes back; where silence is
-    /// expected, for the answer to a question behind it.
-    pub(crate) exchange: fn(SocketAddr, &[u8], bool) -> Got,
+    /// Sends a message for a name and waits for what comes back; where silence
+    /// is expected, for the answer to a question behind it.
+    pub(crate) exchange: fn(&World, &str, &[u8], bool) -> Got,
 }
 
 /// All of them.
 pub(crate) const CARRIERS: &[Carrier] = &[
-    Carrier { label: "udp", is_udp: true, is_encrypted: false, exchange: udp },
-    Carrier { label: "tcp", is_udp: false, is_encrypted: false, exchange: tcp },
+    Carrier {
+        label: "udp",
+        is_udp: true,
+        is_encrypted: false,
+        exchange: |world, name, m, s| udp(world.address(name), m, s),
+    },
+    Carrier {
+        label: "tcp",
+        is_udp: false,
+        is_encrypted: false,
+        exchange: |world, name, m, s| tcp(world.address(name), m, s),
+    },
+    Carrier {
+        label: "tls",
+        is_udp: false,
+        is_encrypted: true,
+        exchange: |world, _, m, s| world.encrypted().tls(m, s),
+    },
+    Carrier {
+        label: "https",
+        is_udp: false,
+        is_encrypted: true,
+        exchange: |world, _, m, _| world.encrypted().https(m),
+    },
 ];
 
 impl Carrier {
@@ -41,12 +64,12 @@ impl Carrier {
 }
 
 /// A question that every server answers somehow.
-fn sentinel(not: &[u8]) -> Vec<u8> {
+pub(crate) fn sentinel(not: &[u8]) -> Vec<u8> {
     let id = not.first_chunk().map_or(1, |id| u16::from_be_bytes(*id).wrapping_add(1));
     ask("www.corp.example A", id, &[]).bytes
 }
 
-fn udp(server: SocketAddr, message: &[u8], silence: bool) -> Got {
+pub(crate) fn udp(server: SocketAddr, message: &[u8], silence: bool) -> Got {
     let socket = UdpSocket::bind(("127.0.0.1", 0)).expect("a socket");
     socket.connect(server).expect("a route");
     socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
@@ -85,7 +108,7 @@ pub(crate) fn connect(server: SocketAddr) -> TcpStream {
 }
 
 /// The next message of a stream; what else became of it.
-pub(crate) fn next(stream: &mut TcpStream) -> Got {
+pub(crate) fn next(stream: &mut impl Read) -> Got {
     let mut len = [0; 2];
     let read = stream.read_exact(&mut len).and_then(|()| {
         let mut message = vec![0; usize::from(u16::from_be_bytes(len))];
@@ -98,7 +121,7 @@ pub(crate) fn next(stream: &mut TcpStream) -> Got {
     }
 }
 
-fn tcp(server: SocketAddr, message: &[u8], silence: bool) -> Got {
+pub(crate) fn tcp(server: SocketAddr, message: &[u8], silence: bool) -> Got {
     let mut stream = connect(server);
     let behind = sentinel(message);
     let mut bytes = framed(message);

@@ -33,7 +33,7 @@ struct Written {
     /// Whether it holds for every kind of name; `NAME` stands for it.
     #[serde(default)]
     each: bool,
-    /// `udp`, `stream`, `clear` or `encrypted`; every transport if empty.
+    /// `udp`, `stream`, `session`, `https`, `clear` or `encrypted`; every transport if empty.
     #[serde(default)]
     over: String,
     /// What a server must have for it.
@@ -146,11 +146,15 @@ impl Case {
             "" => true,
             "udp" => carrier.is_udp,
             "stream" => !carrier.is_udp,
+            // Those whose connections are a matter of DNS.
+            "session" => !carrier.is_udp && carrier.label() != "https",
+            "https" => carrier.label() == "https",
             "clear" => !carrier.is_encrypted,
             "encrypted" => carrier.is_encrypted,
             other => panic!("{}: over {other}", self.title()),
         };
-        if !fits || !self.needs().iter().all(|need| world.has(need)) {
+        let reaches = !carrier.is_encrypted || world.has("encrypted");
+        if !fits || !reaches || !self.needs().iter().all(|need| world.has(need)) {
             return Verdict::NotApplicable;
         }
         let n = format!("q{}", COUNT.fetch_add(1, Ordering::Relaxed));
@@ -180,7 +184,7 @@ fn step(
     let since = Instant::now();
     loop {
         let ask = ask(asked, ID.fetch_add(7, Ordering::Relaxed), cookie);
-        let got = (carrier.exchange)(world.address(&ask.qname), &ask.bytes, silence);
+        let got = (carrier.exchange)(world, &ask.qname, &ask.bytes, silence);
         let checked = check(expected, &ask, &got, carrier.is_udp, || world.upstream.times_asked(&ask.qname));
         match checked {
             Ok(reply) => {

@@ -18,8 +18,12 @@ mod case;
 mod common;
 #[path = "../common/daemon.rs"]
 mod daemon;
+mod encrypted;
 mod expect;
 mod peers;
+#[path = "../encrypted/pki.rs"]
+#[allow(unreachable_pub, dead_code, reason = "shared with the tests of encrypted listeners")]
+mod pki;
 mod raw;
 mod reply;
 mod rotation;

@@ -20,7 +20,7 @@ const OPENING: &str = "\
 # Who answers what
 
 The questions of this suite, put to hubdns and to other servers on the same machine, each with the same zone
-(`corp.example`) and the same scripted upstream (`foreign.example`), over UDP and TCP. What differs by transport is told
+(`corp.example`) and the same scripted upstream (`foreign.example`), over UDP and TCP, hubdns over TLS and HTTPS as well. What differs by transport is told
 apart. `n/a`: the server has nothing that the case is about (no zones, no forwarding, no cookies), or the case is about
 a policy of hubdns.
 
@@ -73,7 +73,7 @@ options { directory \"DIR\"; listen-on port PORT { 127.0.0.1; }; listen-on-v6 { 
     recursion yes; forward only; forwarders { UPSTREAM_PORT; }; empty-zones-enable no;
     server-id \"NSID\"; minimal-responses yes; max-udp-size 1232; edns-udp-size 1232; tcp-clients 3000;
     stale-answer-enable yes; stale-cache-enable yes; stale-answer-ttl 30; max-stale-ttl 86400;
-    stale-answer-client-timeout 1800; answer-cookie yes; };
+    stale-answer-client-timeout 1800; answer-cookie yes; check-names primary ignore; };
 controls { };
 zone \"corp.example\" { type primary; file \"DIR/corp.example.zone\"; };
 ";
@@ -189,6 +189,7 @@ fn world(name: &str) -> Option<World> {
         foreign: last.filter(|_| foreign),
         abilities: abilities.to_vec(),
         upstream,
+        encrypted: None,
         _servers: (None, peers),
     };
     world.prime();

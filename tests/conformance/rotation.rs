@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use crate::ask::{Ask, ask};
-use crate::carrier::{CARRIERS, Carrier};
+use crate::carrier::{tcp, udp};
 use crate::common::peer::find;
 use crate::daemon::Daemon;
 use crate::expect::{Got, check};
@@ -12,6 +12,8 @@ use crate::reply::Reply;
 use crate::script;
 use crate::world::{config, zone};
 
+const UDP: bool = true;
+const TCP: bool = false;
 const FIRST: &str = "e5e973e5a6b2a43f48e7dc849e37bfcf";
 const SECOND: &str = "445536bcd2513298075a5d379663c962";
 
@@ -24,10 +26,12 @@ fn start(directory: tempfile::TempDir, upstream: std::net::SocketAddr, secret: &
     Daemon::start_in(directory, &text, &[])
 }
 
-fn put(daemon: &Daemon, carrier: Carrier, words: &str, cookie: &[u8], expected: &str) -> Option<Reply> {
+/// Asks by UDP or TCP.
+fn put(daemon: &Daemon, is_udp: bool, words: &str, cookie: &[u8], expected: &str) -> Option<Reply> {
     let ask: Ask = ask(words, 77, cookie);
-    let got: Got = (carrier.exchange)(daemon.dns, &ask.bytes, false);
-    check(expected, &ask, &got, carrier.is_udp, || 0).unwrap_or_else(|why| panic!("{words}: {why}"))
+    let exchange = if is_udp { udp } else { tcp };
+    let got: Got = exchange(daemon.dns, &ask.bytes, false);
+    check(expected, &ask, &got, is_udp, || 0).unwrap_or_else(|why| panic!("{words}: {why}"))
 }
 
 fn server_cookie(reply: Option<Reply>) -> Vec<u8> {
@@ -53,20 +57,19 @@ fn rfc9018_5_servers_of_one_secret_take_each_others_cookies_and_rotate() {
     let directory = || tempfile::tempdir().expect("a temporary directory");
     let one = start(directory(), upstream.address, FIRST, "require");
     let two = start(directory(), upstream.address, &format!("{SECOND}\n{FIRST}\n"), "require");
-    let udp = CARRIERS[0];
-    let given = server_cookie(put(&one, udp, QUESTION, &[], "BADCOOKIE an=0 cookie echo"));
-    put(&one, udp, &format!("{QUESTION}+last"), &given, "NOERROR an=2 cookie");
+    let given = server_cookie(put(&one, UDP, QUESTION, &[], "BADCOOKIE an=0 cookie echo"));
+    put(&one, UDP, &format!("{QUESTION}+last"), &given, "NOERROR an=2 cookie");
     // The second already makes cookies by the next secret, and takes these.
-    let renewed = server_cookie(put(&two, udp, &format!("{QUESTION}+last"), &given, "NOERROR an=2 cookie"));
+    let renewed = server_cookie(put(&two, UDP, &format!("{QUESTION}+last"), &given, "NOERROR an=2 cookie"));
     assert_ne!(renewed, given);
-    put(&one, udp, &format!("{QUESTION}+last"), &renewed, "BADCOOKIE an=0 cookie");
+    put(&one, UDP, &format!("{QUESTION}+last"), &renewed, "BADCOOKIE an=0 cookie");
     std::fs::write(one.directory.path().join("secret"), format!("{SECOND}\n{FIRST}\n")).expect("written");
     reload(&one);
-    put(&one, udp, &format!("{QUESTION}+last"), &renewed, "NOERROR an=2 cookie");
-    put(&one, udp, &format!("{QUESTION}+last"), &given, "NOERROR an=2 cookie");
+    put(&one, UDP, &format!("{QUESTION}+last"), &renewed, "NOERROR an=2 cookie");
+    put(&one, UDP, &format!("{QUESTION}+last"), &given, "NOERROR an=2 cookie");
     std::fs::write(one.directory.path().join("secret"), SECOND).expect("written");
     reload(&one);
-    put(&one, udp, &format!("{QUESTION}+last"), &given, "BADCOOKIE an=0 cookie");
+    put(&one, UDP, &format!("{QUESTION}+last"), &given, "BADCOOKIE an=0 cookie");
     assert!(metric(&one, "valid") >= 3 && metric(&one, "missing") == 1 && metric(&one, "bad") == 2);
     for daemon in [&one, &two] {
         let told = daemon.log() + &daemon.http("/metrics").expect("metrics").body;
@@ -78,30 +81,29 @@ fn rfc9018_5_servers_of_one_secret_take_each_others_cookies_and_rotate() {
 fn rfc7873_5_2_clients_without_a_good_cookie_are_sent_to_tcp_where_one_is_required() {
     let upstream = script::start();
     let daemon = start(tempfile::tempdir().expect("a directory"), upstream.address, FIRST, "require");
-    let [udp, tcp] = [CARRIERS[0], CARRIERS[1]];
     for words in ["www.corp.example A", "www.corp.example A edns", "{n}.a.foreign.example A"] {
-        put(&daemon, udp, words, &[], "NOERROR tc an=0 echo");
-        put(&daemon, tcp, words, &[], "NOERROR !tc an>=1 echo");
+        put(&daemon, UDP, words, &[], "NOERROR tc an=0 echo");
+        put(&daemon, TCP, words, &[], "NOERROR !tc an>=1 echo");
     }
-    put(&daemon, tcp, QUESTION, &[], "NOERROR an=2 cookie");
-    let given = server_cookie(put(&daemon, udp, QUESTION, &[], "BADCOOKIE cookie"));
+    put(&daemon, TCP, QUESTION, &[], "NOERROR an=2 cookie");
+    let given = server_cookie(put(&daemon, UDP, QUESTION, &[], "BADCOOKIE cookie"));
     let bad = format!("{QUESTION}+bad");
-    put(&daemon, udp, &bad, &given, "BADCOOKIE cookie an=0");
-    put(&daemon, tcp, &bad, &given, "NOERROR cookie an=2");
+    put(&daemon, UDP, &bad, &given, "BADCOOKIE cookie an=0");
+    put(&daemon, TCP, &bad, &given, "NOERROR cookie an=2");
     let foreign = "new.a.foreign.example A cookie=0102030405060708";
-    put(&daemon, udp, foreign, &[], "BADCOOKIE cookie an=0");
+    put(&daemon, UDP, foreign, &[], "BADCOOKIE cookie an=0");
     assert_eq!(upstream.times_asked("new.a.foreign.example"), 0, "nobody is asked for it");
-    put(&daemon, udp, &format!("{foreign}+last"), &given, "NOERROR cookie an=1");
+    put(&daemon, UDP, &format!("{foreign}+last"), &given, "NOERROR cookie an=1");
 }
 
 #[test]
 fn cookies_that_are_off_are_an_unknown_option() {
     let upstream = script::start();
     let daemon = start(tempfile::tempdir().expect("a directory"), upstream.address, FIRST, "off");
-    for carrier in CARRIERS {
-        put(&daemon, *carrier, QUESTION, &[], "NOERROR an=2 opt !option=10");
-        put(&daemon, *carrier, "www.corp.example A option=10:0102", &[], "NOERROR an=2 opt !option=10");
-        put(&daemon, *carrier, "- cookie=0102030405060708", &[], "FORMERR opt !option=10");
+    for is_udp in [UDP, TCP] {
+        put(&daemon, is_udp, QUESTION, &[], "NOERROR an=2 opt !option=10");
+        put(&daemon, is_udp, "www.corp.example A option=10:0102", &[], "NOERROR an=2 opt !option=10");
+        put(&daemon, is_udp, "- cookie=0102030405060708", &[], "FORMERR opt !option=10");
     }
 }
 

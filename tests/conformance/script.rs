@@ -7,12 +7,32 @@ use hubdns::answer::Transport;
 use hubdns::wire::Rtype;
 
 use crate::common::upstream::{Act, Asked, Upstream};
+use crate::reply::read;
 
 const SOA: &str = "foreign.example 300 SOA ns.foreign.example admin.foreign.example 1 3600 300 86400 60";
 
 /// Starts it.
 pub(crate) fn start() -> Upstream {
-    Upstream::start(act)
+    Upstream::start(|asked| match act(asked) {
+        Act::Send(messages) => Act::Send(messages.into_iter().map(|message| fit(asked, message)).collect()),
+        act => act,
+    })
+}
+
+/// The response as a server sends it that knows EDNS: with an OPT for who sent
+/// one, and truncated where the asker's buffer is too small.
+fn fit(asked: &Asked, mut message: Vec<u8>) -> Vec<u8> {
+    let edns = asked.edns();
+    let has_opt = read(&message).is_ok_and(|reply| reply.opt.is_some());
+    let limit = edns.map_or(512, |edns| usize::from(edns.udp_size));
+    if asked.transport == Transport::Udp && message.len() + 11 > limit {
+        message = asked.reply(0x0200, "", "");
+    }
+    if let Some(edns) = edns.filter(|_| !has_opt) {
+        message.extend([0, 0, 41, 4, 208, 0, 0, if edns.dnssec_ok { 0x80 } else { 0 }, 0, 0, 0]);
+        message[11] += 1;
+    }
+    message
 }
 
 /// Upstreams for whom forwarding servers look first.
@@ -74,7 +94,7 @@ fn act(asked: &Asked) -> Act {
         "ttlhigh" => Act::send(asked.reply(0, &address(0x8000_0200), "")),
         "big" if is_udp => Act::send(asked.reply(0x0200, "", "")),
         "big" => Act::send(asked.reply(0, &texts(&name, 12), "")),
-        "wide" => Act::send(asked.reply(0, &addresses(&name, 25), "")),
+        "wide" => Act::send(compressed(asked, 50)),
         // Records that nobody asked for, as large as the answer is small.
         "extra" => Act::send(with_additional(asked, &address(300), 40)),
         "crowded" => Act::send(asked.reply(0, &address(300), &servers(30))),
@@ -118,6 +138,16 @@ fn addresses(name: &str, count: usize) -> String {
         let _ = write!(all, "{name} 300 A 192.0.2.{n};");
         all
     })
+}
+
+/// `count` addresses whose owner is a pointer to the question.
+fn compressed(asked: &Asked, count: u8) -> Vec<u8> {
+    let mut bytes = asked.reply(0, "", "");
+    bytes[7] = count;
+    for n in 1..=count {
+        bytes.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 1, 44, 0, 4, 192, 0, 2, n]);
+    }
+    bytes
 }
 
 fn texts(name: &str, count: usize) -> String {

@@ -7,9 +7,6 @@ use std::path::PathBuf;
 use crate::case::load;
 use crate::stream;
 
-/// RFCs about encrypted transports.
-const ENCRYPTED: [&str; 2] = ["7830", "8467"];
-
 /// Where it is.
 pub(crate) fn path() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/conformance/PEERS.md")
@@ -34,14 +31,7 @@ fn problems_of(text: &str, titles: &BTreeSet<String>) -> Vec<String> {
         rows.iter().filter_map(|row| row.first()).map(|title| format!("RFC {title}")).collect();
     let missing = titles.difference(&named).map(|title| format!("not in the table: {title}"));
     let gone = named.difference(titles).map(|title| format!("no such case: {title}"));
-    // What only encrypted transports have is asked for once there are any.
-    let is_encrypted =
-        |row: &[&str]| row.iter().take(1).any(|title| ENCRYPTED.iter().any(|rfc| title.starts_with(rfc)));
-    let passes = |row: &[&str]| match row.get(1) {
-        Some(&"pass") => true,
-        Some(&"n/a") => is_encrypted(row),
-        _ => false,
-    };
+    let passes = |row: &[&str]| row.get(1) == Some(&"pass");
     let ours = rows.iter().filter(|row| !passes(row));
     let ours = ours.map(|row| format!("hubdns does not pass: {}", row.join(" | ")));
     missing.chain(gone).chain(ours).collect()

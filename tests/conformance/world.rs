@@ -5,11 +5,13 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::ask::ask;
-use crate::carrier::CARRIERS;
+use crate::carrier::udp;
 use crate::common::peer::Peer;
 use crate::common::upstream::Upstream;
 use crate::daemon::Daemon;
+use crate::encrypted::{Encrypted, listeners};
 use crate::expect::Got;
+use crate::pki::Pki;
 use crate::reply::read;
 use crate::script;
 
@@ -80,6 +82,8 @@ pub(crate) struct World {
     /// What else it has.
     pub(crate) abilities: Vec<&'static str>,
     pub(crate) upstream: Upstream,
+    /// Its encrypted listeners, if it has any.
+    pub(crate) encrypted: Option<Encrypted>,
     /// Held while they are asked.
     pub(crate) _servers: (Option<Daemon>, Vec<Peer>),
 }
@@ -103,7 +107,10 @@ impl World {
         let upstream = script::start();
         let directory = tempfile::tempdir().expect("a temporary directory");
         std::fs::write(directory.path().join("corp.example.zone"), zone()).expect("a zone");
-        let daemon = Daemon::start_in(directory, &config(upstream.address, ""), &[]);
+        let pki = Pki::new();
+        let listeners = listeners(&pki.files("server"));
+        let daemon = Daemon::start_in(directory, &config(upstream.address, &listeners), &[]);
+        let encrypted = Some(Encrypted::of(&daemon, pki));
         let address = Some(daemon.dns);
         let abilities = vec!["hubdns", "stale", "nsid", "cookie", "ede", "keepalive", "failures"];
         let world = Self {
@@ -111,6 +118,7 @@ impl World {
             foreign: address,
             abilities,
             upstream,
+            encrypted,
             _servers: (Some(daemon), Vec::new()),
         };
         world.prime();
@@ -120,7 +128,8 @@ impl World {
     /// Whether cases that need `what` say something of it.
     pub(crate) fn has(&self, what: &str) -> bool {
         match what {
-            "both" => self.own.is_some() && self.foreign.is_some(),
+            "both" => self.own.is_some() && self.own == self.foreign,
+            "encrypted" => self.encrypted.is_some(),
             "own" => self.own.is_some(),
             "foreign" => self.foreign.is_some(),
             what => self.abilities.contains(&what),
@@ -134,6 +143,11 @@ impl World {
         wanted.or(self.own).or(self.foreign).expect("a server")
     }
 
+    /// Its encrypted listeners.
+    pub(crate) fn encrypted(&self) -> &Encrypted {
+        self.encrypted.as_ref().expect("asked for where there are any")
+    }
+
     /// Lets a response expire whose upstream says nothing any more, so that
     /// cases can ask for it.
     pub(crate) fn prime(&self) {
@@ -145,7 +159,7 @@ impl World {
         let since = Instant::now();
         for id in 1.. {
             let ask = ask(&format!("{NAME} A edns"), id, &[]);
-            let got = (CARRIERS[0].exchange)(server, &ask.bytes, false);
+            let got = udp(server, &ask.bytes, false);
             let is_answer = match &got {
                 Got::Reply(bytes) => read(bytes).is_ok_and(|reply| !reply.answer.is_empty()),
                 _ => false,

@@ -16,6 +16,8 @@ use crate::wire::Rcode;
 #[derive(Debug)]
 pub struct UdpReply {
     pub(super) socket: Arc<UdpSocket>,
+    /// Who asked; the response goes to the sender, which may be a proxy.
+    pub(super) client: IpAddr,
     pub(super) peer: SocketAddr,
     pub(super) source: Option<Source>,
     /// What the response carries besides; boxed, as most have none.
@@ -44,7 +46,7 @@ impl Reply for UdpReply {
     }
 
     fn client(&self) -> Option<IpAddr> {
-        Some(self.peer.ip())
+        Some(self.client)
     }
 
     fn is_rung_later(&self) -> bool {

@@ -1,0 +1,15 @@
+//! DNS over TLS, HTTPS and QUIC, and PROXY headers, over real sockets.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod caps;
+mod certificates;
+mod clients;
+mod dot;
+mod https;
+mod pki;
+mod proxy;
+#[cfg(feature = "doq")]
+mod quic;
+mod rig;
