@@ -86,8 +86,8 @@ impl Encrypted {
                 .build()
                 .expect("a runtime")
         });
-        let exchange = tokio::time::timeout(PATIENCE, self.post(message));
-        runtime.block_on(async { exchange.await }).unwrap_or(Got::Nothing)
+        let exchange = async { tokio::time::timeout(PATIENCE, self.post(message)).await };
+        runtime.block_on(exchange).unwrap_or(Got::Nothing)
     }
 
     async fn post(&self, message: &[u8]) -> Got {
