@@ -28,16 +28,16 @@ use crate::rig::{
 const STATUSES: &str = "hubdns_https_responses_total";
 
 /// A client that speaks HTTP/2.
-pub struct Client {
-    pub runtime: Runtime,
-    pub sender: SendRequest<Full<Bytes>>,
+pub(crate) struct Client {
+    pub(crate) runtime: Runtime,
+    pub(crate) sender: SendRequest<Full<Bytes>>,
 }
 
 /// A status, its headers by name, and a body.
-pub struct Said {
-    pub status: u16,
+pub(crate) struct Said {
+    pub(crate) status: u16,
     headers: hyper::HeaderMap,
-    pub body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Said {
@@ -46,12 +46,12 @@ impl Said {
     }
 }
 
-pub fn runtime() -> Runtime {
+pub(crate) fn runtime() -> Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
 }
 
 impl Client {
-    pub fn connect(server: SocketAddr, pki: &Pki, before: &[u8]) -> Self {
+    pub(crate) fn connect(server: SocketAddr, pki: &Pki, before: &[u8]) -> Self {
         let config = pki.client(&["h2"], rustls::ALL_VERSIONS, None);
         let runtime = runtime();
         let sender = runtime.block_on(async {
@@ -68,7 +68,7 @@ impl Client {
         Self { runtime, sender }
     }
 
-    pub fn say(&mut self, method: &str, path: &str, content_type: Option<&str>, body: &[u8]) -> Said {
+    pub(crate) fn say(&mut self, method: &str, path: &str, content_type: Option<&str>, body: &[u8]) -> Said {
         let mut request = Request::builder().method(method).uri(format!("https://localhost{path}"));
         if let Some(content_type) = content_type {
             request = request.header("content-type", content_type);
@@ -78,7 +78,7 @@ impl Client {
         self.runtime.block_on(async { said(response.await.unwrap()).await })
     }
 
-    pub fn post(&mut self, message: &[u8]) -> Said {
+    pub(crate) fn post(&mut self, message: &[u8]) -> Said {
         self.say("POST", "/dns-query", Some("application/dns-message"), message)
     }
 

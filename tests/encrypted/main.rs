@@ -2,6 +2,8 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../common/daemon.rs"]
+mod daemon;
 
 mod caps;
 mod certificates;
@@ -13,3 +15,4 @@ mod proxy;
 #[cfg(feature = "doq")]
 mod quic;
 mod rig;
+mod whole;

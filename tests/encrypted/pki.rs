@@ -10,20 +10,20 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 
-pub struct Pki {
+pub(crate) struct Pki {
     issuer: CertifiedIssuer<'static, KeyPair>,
     directory: tempfile::TempDir,
 }
 
 /// A certificate and its key in files.
 #[derive(Clone)]
-pub struct Files {
-    pub certificate: PathBuf,
-    pub key: PathBuf,
+pub(crate) struct Files {
+    pub(crate) certificate: PathBuf,
+    pub(crate) key: PathBuf,
 }
 
 impl Pki {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.distinguished_name.push(DnType::CommonName, "test authority");
@@ -33,22 +33,22 @@ impl Pki {
         Self { issuer, directory }
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.directory.path()
     }
 
     /// The authority's certificate.
-    pub fn ca(&self) -> PathBuf {
+    pub(crate) fn ca(&self) -> PathBuf {
         self.path().join("ca.pem")
     }
 
     /// A fresh certificate for localhost and 127.0.0.1, told apart by `name`, as PEM.
-    pub fn issue(&self, name: &str) -> (String, String) {
+    pub(crate) fn issue(&self, name: &str) -> (String, String) {
         self.issue_until(name, 2099)
     }
 
     /// One that ends with the beginning of that year.
-    pub fn issue_until(&self, name: &str, year: i32) -> (String, String) {
+    pub(crate) fn issue_until(&self, name: &str, year: i32) -> (String, String) {
         let mut params =
             CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
         params.distinguished_name.push(DnType::CommonName, name);
@@ -62,7 +62,7 @@ impl Pki {
     }
 
     /// [`Pki::issue`] into files called by `file`.
-    pub fn files(&self, file: &str) -> Files {
+    pub(crate) fn files(&self, file: &str) -> Files {
         let (certificate, key) = self.issue(file);
         let files = Files {
             certificate: self.path().join(format!("{file}.pem")),
@@ -74,7 +74,7 @@ impl Pki {
     }
 
     /// A client that trusts this authority, speaks `alpn` and shows `own`.
-    pub fn client(
+    pub(crate) fn client(
         &self,
         alpn: &[&str],
         versions: &[&'static SupportedProtocolVersion],
@@ -98,7 +98,7 @@ impl Pki {
     }
 
     /// The usual client of DNS over TLS.
-    pub fn dot(&self) -> Arc<ClientConfig> {
+    pub(crate) fn dot(&self) -> Arc<ClientConfig> {
         self.client(&["dot"], rustls::ALL_VERSIONS, None)
     }
 }

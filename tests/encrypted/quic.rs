@@ -37,8 +37,10 @@ impl Client {
     }
 
     fn connect(&self, server: SocketAddr) -> Result<Connection, ConnectionError> {
-        let connecting = self.endpoint.connect(server, "localhost").unwrap();
-        self.runtime.block_on(async { tokio::time::timeout(PATIENCE, connecting).await.expect("an end") })
+        self.runtime.block_on(async {
+            let connecting = self.endpoint.connect(server, "localhost").unwrap();
+            tokio::time::timeout(PATIENCE, connecting).await.expect("an end")
+        })
     }
 
     /// What comes on a stream upon `bytes`.
@@ -157,8 +159,8 @@ fn a_drain_answers_what_is_in_flight_and_says_goodbye() {
     let draining = Arc::clone(&server);
     let drain = std::thread::spawn(move || draining.drain(PATIENCE));
     wait_until("nobody is let in", || {
-        let connecting = client.endpoint.connect(at(&server, "quic"), "localhost").unwrap();
         client.runtime.block_on(async {
+            let connecting = client.endpoint.connect(at(&server, "quic"), "localhost").unwrap();
             !matches!(tokio::time::timeout(Duration::from_millis(200), connecting).await, Ok(Ok(_)))
         })
     });

@@ -16,11 +16,11 @@ use crate::common::serving::{PATIENCE, Serving, config};
 use crate::common::upstream::{Act, Upstream};
 use crate::pki::{Files, Pki};
 
-pub const HELD: &str = "contoso.privatelink.azurecr.io";
-pub const HELD_ANSWER: &str = "NOERROR aa | contoso.privatelink.azurecr.io 10 A 10.0.0.5 | ";
+pub(crate) const HELD: &str = "contoso.privatelink.azurecr.io";
+pub(crate) const HELD_ANSWER: &str = "NOERROR aa | contoso.privatelink.azurecr.io 10 A 10.0.0.5 | ";
 
 /// A listener on a free loopback port.
-pub fn listener(
+pub(crate) fn listener(
     transport: EncryptedTransport,
     files: &Files,
     change: impl FnOnce(&mut Encrypted),
@@ -47,7 +47,11 @@ pub fn listener(
 }
 
 /// Serves `listeners` beside a plain one, forwarding to `upstream`.
-pub fn serve(listeners: Vec<Listener>, upstream: SocketAddr, change: impl FnOnce(&mut Config)) -> Serving {
+pub(crate) fn serve(
+    listeners: Vec<Listener>,
+    upstream: SocketAddr,
+    change: impl FnOnce(&mut Config),
+) -> Serving {
     let mut config = config(&["127.0.0.1:0"], upstream);
     config.listeners = listeners;
     change(&mut config);
@@ -55,13 +59,13 @@ pub fn serve(listeners: Vec<Listener>, upstream: SocketAddr, change: impl FnOnce
 }
 
 /// The address of the first listener of that transport.
-pub fn at(server: &Serving, transport: &str) -> SocketAddr {
+pub(crate) fn at(server: &Serving, transport: &str) -> SocketAddr {
     let listeners = server.running().listeners();
     listeners.iter().find(|listener| listener.transport == transport).expect("such a listener").address
 }
 
 /// Holds what begins with `slow` until released; answers the rest.
-pub fn upstream() -> Upstream {
+pub(crate) fn upstream() -> Upstream {
     Upstream::start(|asked| {
         let response = asked.reply(0, &format!("{} 300 A 192.0.2.1", asked.qname), "");
         if asked.qname.starts_with("slow") { Act::Hold(response) } else { Act::send(response) }
@@ -69,19 +73,19 @@ pub fn upstream() -> Upstream {
 }
 
 /// `message` behind its length.
-pub fn framed(message: &[u8]) -> Vec<u8> {
+pub(crate) fn framed(message: &[u8]) -> Vec<u8> {
     [&(message.len() as u16).to_be_bytes(), message].concat()
 }
 
 /// A query for A with that id.
-pub fn ask(id: u16, qname: &str) -> Vec<u8> {
+pub(crate) fn ask(id: u16, qname: &str) -> Vec<u8> {
     let mut message = query(qname, Rtype::A, 0x0100, None);
     message[..2].copy_from_slice(&id.to_be_bytes());
     message
 }
 
 /// A query for A with an OPT that holds `options`.
-pub fn ask_with(id: u16, qname: &str, options: &[u8]) -> Vec<u8> {
+pub(crate) fn ask_with(id: u16, qname: &str, options: &[u8]) -> Vec<u8> {
     let mut message = ask(id, qname);
     message.extend([0, 0, 41, 0x04, 0xd0, 0, 0, 0, 0]);
     message.extend((options.len() as u16).to_be_bytes());
@@ -91,7 +95,7 @@ pub fn ask_with(id: u16, qname: &str, options: &[u8]) -> Vec<u8> {
 }
 
 /// The options of a response.
-pub fn options(response: &[u8]) -> Vec<(u16, Vec<u8>)> {
+pub(crate) fn options(response: &[u8]) -> Vec<(u16, Vec<u8>)> {
     use hubdns::wire::{Edns, message::Message};
     let message = Message::parse(response).expect("a message");
     let Some(opt) = message.records().find(|record| record.rtype == Rtype::OPT) else { return Vec::new() };
@@ -101,15 +105,19 @@ pub fn options(response: &[u8]) -> Vec<(u16, Vec<u8>)> {
 }
 
 /// A connection by TLS.
-pub struct Dot(pub StreamOwned<ClientConnection, TcpStream>);
+pub(crate) struct Dot(pub(crate) StreamOwned<ClientConnection, TcpStream>);
 
 /// Connects, and shakes hands.
-pub fn dot(server: SocketAddr, config: &Arc<ClientConfig>) -> std::io::Result<Dot> {
+pub(crate) fn dot(server: SocketAddr, config: &Arc<ClientConfig>) -> std::io::Result<Dot> {
     dot_behind(server, config, &[])
 }
 
 /// The same behind some bytes.
-pub fn dot_behind(server: SocketAddr, config: &Arc<ClientConfig>, before: &[u8]) -> std::io::Result<Dot> {
+pub(crate) fn dot_behind(
+    server: SocketAddr,
+    config: &Arc<ClientConfig>,
+    before: &[u8],
+) -> std::io::Result<Dot> {
     let mut stream = TcpStream::connect(server)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_nodelay(true)?;
@@ -124,13 +132,13 @@ pub fn dot_behind(server: SocketAddr, config: &Arc<ClientConfig>, before: &[u8])
 
 impl Dot {
     /// Sends `message` behind its length.
-    pub fn send(&mut self, message: &[u8]) {
+    pub(crate) fn send(&mut self, message: &[u8]) {
         self.0.write_all(&framed(message)).unwrap();
         self.0.flush().unwrap();
     }
 
     /// The next response.
-    pub fn next(&mut self) -> std::io::Result<Vec<u8>> {
+    pub(crate) fn next(&mut self) -> std::io::Result<Vec<u8>> {
         let mut len = [0; 2];
         self.0.read_exact(&mut len)?;
         let mut message = vec![0; usize::from(u16::from_be_bytes(len))];
@@ -139,13 +147,13 @@ impl Dot {
     }
 
     /// Asks, and waits for the response.
-    pub fn ask(&mut self, message: &[u8]) -> Vec<u8> {
+    pub(crate) fn ask(&mut self, message: &[u8]) -> Vec<u8> {
         self.send(message);
         self.next().expect("a response")
     }
 
     /// Waits until the server has closed, without another message.
-    pub fn assert_closed(&mut self) {
+    pub(crate) fn assert_closed(&mut self) {
         if let Ok(message) = self.next() {
             panic!("still open: {message:?}");
         }
@@ -153,7 +161,7 @@ impl Dot {
 }
 
 /// Waits until TCP has closed.
-pub fn assert_closed(stream: &mut TcpStream) {
+pub(crate) fn assert_closed(stream: &mut TcpStream) {
     let mut seen = Vec::new();
     // An alert may come before the end.
     let _ = stream.read_to_end(&mut seen);
@@ -161,7 +169,7 @@ pub fn assert_closed(stream: &mut TcpStream) {
 }
 
 /// The value of the metric whose line begins with `start`, 0 without one.
-pub fn metric(server: &Serving, start: &str) -> u64 {
+pub(crate) fn metric(server: &Serving, start: &str) -> u64 {
     let mut exporter = Exporter::default();
     server.running().metrics().export(&mut exporter);
     let text = exporter.encode();
@@ -170,7 +178,7 @@ pub fn metric(server: &Serving, start: &str) -> u64 {
 }
 
 /// The same of a listener's family, with its last label.
-pub fn labeled(server: &Serving, family: &str, last: &str) -> u64 {
+pub(crate) fn labeled(server: &Serving, family: &str, last: &str) -> u64 {
     let mut exporter = Exporter::default();
     server.running().metrics().export(&mut exporter);
     let text = exporter.encode();
@@ -180,7 +188,7 @@ pub fn labeled(server: &Serving, family: &str, last: &str) -> u64 {
 }
 
 /// Waits until `condition` holds.
-pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     let start = Instant::now();
     while !condition() {
         assert!(start.elapsed() < PATIENCE, "waited in vain until {what}");
@@ -189,7 +197,10 @@ pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
 }
 
 /// A server with one listener of that transport.
-pub fn one(transport: EncryptedTransport, change: impl FnOnce(&mut Encrypted)) -> (Pki, Upstream, Serving) {
+pub(crate) fn one(
+    transport: EncryptedTransport,
+    change: impl FnOnce(&mut Encrypted),
+) -> (Pki, Upstream, Serving) {
     let (pki, upstream) = (Pki::new(), upstream());
     let files = pki.files("server");
     let server = serve(vec![listener(transport, &files, change)], upstream.address, |_| {});
