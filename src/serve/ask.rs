@@ -50,8 +50,9 @@ impl<W: Writers> Asking<'_, W> {
         let extras = match query.read_usual(message) {
             Ok(()) => Extras::NONE,
             Err(unusual) => match self.admit(unusual, query, message) {
-                Ok(extras) => extras,
-                Err((why, extras)) => return self.reject(&why, &extras, place),
+                // Only UDP can be told to come by TCP.
+                Admission::Answer(extras) | Admission::Truncate(extras) => extras,
+                Admission::Reject(why, extras) => return self.reject(&why, &extras, place),
             },
         };
         let mut out = Response::new(place, self.context.limit(query));
@@ -68,16 +69,14 @@ impl<W: Writers> Asking<'_, W> {
         }
     }
 
-    /// What the response to an unusual message carries; or what it is rejected with.
-    fn admit(&self, unusual: Unusual, query: &mut Query, message: &[u8]) -> Result<Extras, (Reject, Extras)> {
-        let (asker, counters) = (&self.asker, self.counters);
+    /// What becomes of an unusual message, and what its response carries.
+    fn admit(&self, unusual: Unusual, query: &mut Query, message: &[u8]) -> Admission {
         match unusual {
-            Unusual::Rejected(why) => Err(asker.reject(why, message, unix_seconds, counters)),
-            Unusual::Options => match asker.admit(query, message, unix_seconds, counters) {
-                Admission::Reject(why, extras) => Err((why, extras)),
-                // Only UDP can be told to come by TCP.
-                Admission::Answer(extras) | Admission::Truncate(extras) => Ok(extras),
-            },
+            Unusual::Options => self.asker.admit(query, message, unix_seconds, self.counters),
+            Unusual::Rejected(why) => {
+                let (why, extras) = self.asker.reject(why, message, unix_seconds, self.counters);
+                Admission::Reject(why, extras)
+            }
         }
     }
 

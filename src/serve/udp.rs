@@ -358,7 +358,7 @@ impl Fixed {
         match admission {
             Admission::Reject(why, extras) => self.reject(policy, out.buffer(), &why, &extras),
             Admission::Truncate(extras) => {
-                let len = truncated_response(query, &context, &mut out);
+                let len = truncated_response(query, context, &mut out);
                 self.counted(extras.append(out.buffer(), len), Rcode::NOERROR, Origin::Error)
             }
             Admission::Answer(extras) => {
@@ -427,8 +427,8 @@ fn view_of(turn: &Turn<'_>, sender: Sender<'_>) -> u8 {
 }
 
 /// A response without records and with TC, so that the client comes by TCP.
-fn truncated_response(query: &Query, context: &Context, out: &mut Response<'_>) -> usize {
-    let len = answer::error(query, context, Rcode::NOERROR, None, out);
+fn truncated_response(query: &Query, context: Context, out: &mut Response<'_>) -> usize {
+    let len = answer::error(query, &context, Rcode::NOERROR, None, out);
     let flags = header::flags(out.as_bytes()).unwrap_or_default();
     header::set_flags(out.buffer(), Flags(flags.0 | Flags::TC));
     len

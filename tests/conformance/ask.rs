@@ -70,6 +70,21 @@ fn class(text: &str) -> Option<u16> {
     }
 }
 
+/// The bit of a header's flag.
+pub(crate) fn flag(word: &str) -> Option<u16> {
+    Some(match word {
+        "qr" => 0x8000,
+        "aa" => 0x0400,
+        "tc" => 0x0200,
+        "rd" => 0x0100,
+        "ra" => 0x0080,
+        "z" => 0x0040,
+        "ad" => 0x0020,
+        "cd" => 0x0010,
+        _ => return None,
+    })
+}
+
 /// What the words say of the parts behind the question.
 #[derive(Default)]
 struct Parts {
@@ -102,7 +117,7 @@ impl Parts {
         opt.extend(self.udp_size.to_be_bytes());
         opt.extend([0, self.version]);
         opt.extend(self.opt_flags.to_be_bytes());
-        opt.extend((len as u16).to_be_bytes());
+        opt.extend(u16::try_from(len).expect("a length").to_be_bytes());
         opt.extend(&self.options);
         opt
     }
@@ -133,20 +148,12 @@ pub(crate) fn ask(words: &str, id: u16, server_cookie: &[u8]) -> Ask {
     let (mut tail, mut cut) = (Vec::new(), 0usize);
     for word in words {
         let (key, value) = word.split_once('=').unwrap_or((word, ""));
-        let mut bit = |mask: u16| {
-            let on = value != "0";
-            flags = if on { flags | mask } else { flags & !mask };
-        };
+        if let Some(mask) = flag(key) {
+            flags = if value == "0" { flags & !mask } else { flags | mask };
+            continue;
+        }
         match key {
             "until" => until = true,
-            "qr" => bit(0x8000),
-            "aa" => bit(0x0400),
-            "tc" => bit(0x0200),
-            "rd" => bit(0x0100),
-            "ra" => bit(0x0080),
-            "z" => bit(0x0040),
-            "ad" => bit(0x0020),
-            "cd" => bit(0x0010),
             "rcode" => flags |= number::<u16>(value),
             "opcode" => flags |= number::<u16>(value) << 11,
             "qd" => counts[0] = Some(number(value)),

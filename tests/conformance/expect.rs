@@ -5,7 +5,7 @@
 
 use hubdns::wire::Rtype;
 
-use crate::ask::{Ask, hex};
+use crate::ask::{Ask, flag, hex};
 use crate::reply::{Record, Reply, rcode_word, read};
 
 /// What a carrier brought.
@@ -74,8 +74,8 @@ fn well_formed(reply: &Reply, ask: &Ask, is_udp: bool) -> Result<(), String> {
     Ok(())
 }
 
-fn fail<T>(why: impl ToString) -> Result<T, String> {
-    Err(why.to_string())
+fn fail<T>(why: impl Into<String>) -> Result<T, String> {
+    Err(why.into())
 }
 
 fn yes(condition: bool) -> Result<(), String> {
@@ -91,24 +91,16 @@ fn number(found: usize, rest: &str) -> Result<(), String> {
     } else {
         (usize::eq, rest.strip_prefix('=').expect("a comparison"))
     };
-    if compare(&found, &value.parse().expect("a number")) { Ok(()) } else { fail(found) }
+    if compare(&found, &value.parse().expect("a number")) { Ok(()) } else { fail(found.to_string()) }
 }
 
 fn types(records: &[Record]) -> String {
     records.iter().map(|record| Rtype(record.rtype).to_string()).collect::<Vec<_>>().join(",")
 }
 
-fn flag(word: &str) -> Option<u16> {
-    let masks = [
-        ("aa", 0x0400),
-        ("tc", 0x0200),
-        ("rd", 0x0100),
-        ("ra", 0x0080),
-        ("z", 0x0040),
-        ("ad", 0x0020),
-        ("cd", 0x0010),
-    ];
-    masks.iter().find(|(name, _)| *name == word).map(|(_, mask)| *mask)
+fn is_types(records: &[Record], value: &str) -> Result<(), String> {
+    let found = types(records);
+    if found == value { Ok(()) } else { fail(found) }
 }
 
 fn is_met(word: &str, ask: &Ask, reply: &Reply, asked: &impl Fn() -> usize) -> Result<(), String> {
@@ -163,27 +155,9 @@ fn is_met(word: &str, ask: &Ask, reply: &Reply, asked: &impl Fn() -> usize) -> R
         }
         "block" => yes(reply.bytes.len().is_multiple_of(value.parse().expect("a number"))),
         "size" => number(reply.bytes.len(), rest),
-        "answer" => {
-            if types(&reply.answer) == value {
-                Ok(())
-            } else {
-                fail(types(&reply.answer))
-            }
-        }
-        "authority" => {
-            if types(&reply.authority) == value {
-                Ok(())
-            } else {
-                fail(types(&reply.authority))
-            }
-        }
-        "additional" => {
-            if types(&reply.additional) == value {
-                Ok(())
-            } else {
-                fail(types(&reply.additional))
-            }
-        }
+        "answer" => is_types(&reply.answer, value),
+        "authority" => is_types(&reply.authority, value),
+        "additional" => is_types(&reply.additional, value),
         "onetype" => yes(reply.answer.windows(2).all(|pair| pair[0].rtype == pair[1].rtype)),
         "a" => {
             let address: std::net::Ipv4Addr = value.parse().expect("an address");

@@ -1,6 +1,8 @@
 //! Responses, read by code that shares nothing with the server's: every name,
 //! every length and every count is checked.
 
+use std::fmt::Write as _;
+
 /// A record of a response.
 #[derive(Clone, Debug)]
 pub(crate) struct Record {
@@ -117,7 +119,7 @@ impl Cursor<'_> {
                         if c.is_ascii_graphic() && c != b'.' && c != b'\\' {
                             text.push(char::from(c));
                         } else {
-                            text.push_str(&format!("\\{c:03}"));
+                            let _ = write!(text, "\\{c:03}");
                         }
                     }
                     text.push('.');

@@ -67,7 +67,6 @@ fn act(asked: &Asked) -> Act {
         // As an authority would: a forwarder is none.
         "authoritative" => Act::send(asked.reply(0x0400, &address(300), "")),
         "authentic" => Act::send(asked.reply(0x0020, &address(300), "")),
-        "nx" => denied(),
         "below" => {
             // The parent is denied though it has a child.
             if labels.len() > 5 { Act::send(asked.reply(0, &address(300), "")) } else { denied() }
@@ -124,6 +123,7 @@ fn act(asked: &Asked) -> Act {
             let other = name.replace(".poison.", ".a.");
             Act::send(asked.reply(0, &format!("{};{other} 300 A 192.0.2.66", address(300)), ""))
         }
+        // `nx`, and whatever else there is not.
         _ => denied(),
     }
 }

@@ -1,6 +1,7 @@
 //! The servers under test, each with the same zone of its own and the same
 //! scripted upstream for the rest.
 
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -91,8 +92,12 @@ pub(crate) struct World {
 /// The zone with records for large answers.
 pub(crate) fn zone() -> String {
     let mut zone = ZONE.to_owned();
-    (1..=50).for_each(|n| zone.push_str(&format!("wide A 10.1.1.{n}\n")));
-    (1..=12).for_each(|n| zone.push_str(&format!("big TXT \"{n} {}\"\n", "t".repeat(240))));
+    for n in 1..=50 {
+        let _ = writeln!(zone, "wide A 10.1.1.{n}");
+    }
+    for n in 1..=12 {
+        let _ = writeln!(zone, "big TXT \"{n} {}\"", "t".repeat(240));
+    }
     zone
 }
 
