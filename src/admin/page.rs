@@ -30,7 +30,8 @@ pub(super) fn render(status: &Status, findings: &[FindingRow]) -> String {
         let kind = if l.proxied { format!("{}, behind a proxy", l.transport) } else { l.transport.clone() };
         let connections = l.connections.map(|count| count.to_string()).unwrap_or_default();
         let left = l.certificate_not_after.map(|end| left(now, end)).unwrap_or_default();
-        let problem = l.certificate_problem.as_ref().map(|problem| format!("; {problem}")).unwrap_or_default();
+        let problem =
+            l.certificate_problem.as_ref().map(|problem| format!("; {problem}")).unwrap_or_default();
         [l.address.clone(), kind, connections, left + &problem]
     });
     table(&mut page, "Listeners", ["address", "transport", "connections", "certificate"], listeners);

@@ -19,8 +19,11 @@ pub fn summary(config: &Config) -> String {
             Service::Encrypted(settings) => settings.transport.label().to_owned(),
         };
         let proxies = &listener.proxies;
-        let proxies =
-            if proxies.is_empty() { String::new() } else { format!(", PROXY headers from {}", list(proxies)) };
+        let proxies = if proxies.is_empty() {
+            String::new()
+        } else {
+            format!(", PROXY headers from {}", list(proxies))
+        };
         line("listener", format!("{} ({spoken}{proxies})", listener.address));
     }
     line("allow", list(&server.allow));

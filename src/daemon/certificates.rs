@@ -30,9 +30,8 @@ fn findings(state: &CertificateState) -> impl Iterator<Item = Finding> + use<> {
         Life::Over => Some((Code::CertificateEnded, "has ended")),
     };
     let end = end.map(|(code, what)| {
-        let when = httpdate::fmt_http_date(
-            std::time::UNIX_EPOCH + std::time::Duration::from_secs(state.not_after),
-        );
+        let when =
+            httpdate::fmt_http_date(std::time::UNIX_EPOCH + std::time::Duration::from_secs(state.not_after));
         finding(code, format!("The certificate of the listener {} {what}: {when}.", state.address))
     });
     let refused = state.problem.as_ref().map(|problem| {

@@ -148,7 +148,8 @@ impl State {
         self.events.serving(&self.listen, config.server.workers);
         for listener in self.running().map(|running| running.listeners()).unwrap_or_default() {
             if listener.transport != "plain" || listener.is_proxied {
-                let (address, transport, proxied) = (listener.address, listener.transport, listener.is_proxied);
+                let (address, transport, proxied) =
+                    (listener.address, listener.transport, listener.is_proxied);
                 info!(%address, transport, proxied, "listening");
             }
         }

@@ -149,7 +149,8 @@ mod tests {
         let room = Room { total: 9, per_client: 1, prefix_bits: (24, 64) };
         let gate = Gate::new(room, QueryMetrics::new(0).0);
         let admit = |text: &str| gate.admit(text.parse().unwrap());
-        let held = [admit("192.0.2.1"), admit("198.51.100.1"), admit("2001:db8::1"), admit("2001:db8:0:1::1")];
+        let held =
+            [admit("192.0.2.1"), admit("198.51.100.1"), admit("2001:db8::1"), admit("2001:db8:0:1::1")];
         assert!(held.iter().all(Result::is_ok));
         for other in ["192.0.2.200", "::ffff:192.0.2.3", "2001:db8::ffff"] {
             assert_eq!(admit(other).unwrap_err(), TurnedAway::Client, "{other}");

@@ -121,8 +121,9 @@ mod tests {
         poller.add_once_each(&mailbox.waker, 1).unwrap();
         let mut woken = 0;
         for _ in 0..2 {
-            let reply =
-                |token| Box::new(TcpReply::new(&mailbox, token, [127, 0, 0, 1].into(), Tail::NONE, pending.one()));
+            let reply = |token| {
+                Box::new(TcpReply::new(&mailbox, token, [127, 0, 0, 1].into(), Tail::NONE, pending.one()))
+            };
             let (first, second) = (reply(7), reply(8));
             assert_eq!(pending.count(), 2);
             first.send(vec![1], Rcode::NOERROR, Origin::Forward);

@@ -185,8 +185,7 @@ impl Bound {
         let sockets = self.binds.iter().flat_map(|bind| bind.udp.iter().cloned()).collect();
         let encrypted_metrics = Listeners(self.encrypted.metrics());
         let encrypted = {
-            let service =
-                encrypted::Service::new(resolver, publisher, &policies, &pending, metrics.shared());
+            let service = encrypted::Service::new(resolver, publisher, &policies, &pending, metrics.shared());
             self.encrypted.start(service, self.workers)?
         };
         let mut running = Running {
@@ -213,7 +212,8 @@ impl Bound {
                 running.pending.clone(),
             );
             let sockets = self.binds.iter();
-            let sockets = sockets.filter_map(|bind| Some((bind.udp.get(index)?.clone(), bind.proxies.clone())));
+            let sockets =
+                sockets.filter_map(|bind| Some((bind.udp.get(index)?.clone(), bind.proxies.clone())));
             let sockets = sockets.collect();
             let core = index.checked_rem(cores.len()).and_then(|at| cores.get(at)).copied();
             let worker = Worker::new(sockets, handler, Arc::clone(&running.stop), core, self.spin);

@@ -357,7 +357,8 @@ impl TcpWorker {
         };
         common.counters.accepted();
         let now = common.now;
-        let token = self.connections.insert(|token| Connection::new(stream, client, token, now, permit, preface));
+        let token =
+            self.connections.insert(|token| Connection::new(stream, client, token, now, permit, preface));
         self.new.push(token);
         if let Some(connection) = self.connections.get(token) {
             self.wheel.put(place(token), connection.deadline(&self.common));

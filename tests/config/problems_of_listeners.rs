@@ -40,20 +40,28 @@ fn an_encrypted_listener_needs_its_files_and_nothing_else() {
 #[test]
 fn addresses_are_taken_once_by_each_protocol() {
     let with = |first: &str, transport: &str, address: &str| {
-        format!("{first}[[listeners]]\naddress = \"{address}\"\ntransport = \"{transport}\"\n\
-                 tls = {{ certificate_file = \"a\", key_file = \"b\" }}\n")
+        format!(
+            "{first}[[listeners]]\naddress = \"{address}\"\ntransport = \"{transport}\"\n\
+                 tls = {{ certificate_file = \"a\", key_file = \"b\" }}\n"
+        )
     };
     check(
         &with("server.listen = [\"0.0.0.0:853\"]\n", "https", "10.0.0.4:853"),
-        &[":3: listeners[0].address: found 10.0.0.4:853; expected an address and port that server.listen[0] does not cover"],
+        &[
+            ":3: listeners[0].address: found 10.0.0.4:853; expected an address and port that server.listen[0] does not cover",
+        ],
     );
     check(
         &with("admin.listen = [\"10.0.0.4:443\"]\n", "https", "10.0.0.4:443"),
-        &[":3: listeners[0].address: found 10.0.0.4:443; expected an address and port that admin.listen[0] does not"],
+        &[
+            ":3: listeners[0].address: found 10.0.0.4:443; expected an address and port that admin.listen[0] does not",
+        ],
     );
     check(
         &with(TLS, "https", "0.0.0.0:853"),
-        &[":6: listeners[1].address: found 0.0.0.0:853; expected an address and port that listeners[0] does not"],
+        &[
+            ":6: listeners[1].address: found 0.0.0.0:853; expected an address and port that listeners[0] does not",
+        ],
     );
     check(
         &with("", "tls", "224.0.0.1:853"),
@@ -61,7 +69,9 @@ fn addresses_are_taken_once_by_each_protocol() {
     );
     check(
         &with("", "tls", "[::ffff:10.0.0.4]:853"),
-        &[":2: listeners[0].address: found [::ffff:10.0.0.4]:853; expected an IPv4-mapped address written as IPv4"],
+        &[
+            ":2: listeners[0].address: found [::ffff:10.0.0.4]:853; expected an IPv4-mapped address written as IPv4",
+        ],
     );
     good(&with(TLS, "https", "10.0.0.5:853"));
     if cfg!(feature = "doq") {
@@ -89,16 +99,15 @@ fn keys_that_mean_nothing_are_refused() {
     );
     let https = TLS.replace("\"tls\"", "\"https\"");
     for path in ["", "x", "/a b", "/a?b", "/é"] {
-        check(
-            &format!("{https}path = \"{path}\"\n"),
-            &[":5: listeners[0].path: found \""],
-        );
+        check(&format!("{https}path = \"{path}\"\n"), &[":5: listeners[0].path: found \""]);
     }
     good(&format!("{https}path = \"/a/b~c\"\n"));
     let optional = TLS.replace(" }", ", client_certificates = \"optional\" }");
     check(
         &optional,
-        &[":4: listeners[0].tls.client_certificates: found a value without tls.client_ca_file; expected none,"],
+        &[
+            ":4: listeners[0].tls.client_certificates: found a value without tls.client_ca_file; expected none,",
+        ],
     );
 }
 
@@ -107,15 +116,26 @@ fn limits_fit_each_other() {
     let with = |limits: &str| format!("{TLS}limits = {{ {limits} }}\n");
     check(
         &with("max_connections = 10, max_connections_per_client = 11"),
-        &[":5: listeners[0].limits.max_connections_per_client: found 11; expected at most listeners[0].limits.max_connections, which is 10"],
+        &[
+            ":5: listeners[0].limits.max_connections_per_client: found 11; expected at most listeners[0].limits.max_connections, which is 10",
+        ],
     );
-    check(&with("ipv4_prefix_bits = 33"), &[":5: listeners[0].limits.ipv4_prefix_bits: found 33; expected a whole"]);
-    check(&with("handshake_timeout_seconds = 0"), &[":5: listeners[0].limits.handshake_timeout_seconds: found 0;"]);
+    check(
+        &with("ipv4_prefix_bits = 33"),
+        &[":5: listeners[0].limits.ipv4_prefix_bits: found 33; expected a whole"],
+    );
+    check(
+        &with("handshake_timeout_seconds = 0"),
+        &[":5: listeners[0].limits.handshake_timeout_seconds: found 0;"],
+    );
     let Service::Encrypted(settings) = good(&with("max_connections = 10")).listeners.remove(0).service else {
         panic!("encrypted")
     };
     assert_eq!(settings.max_connections_per_client, 10, "a default that is more never binds");
-    check(&format!("{TLS}max_buffered_bytes = 65_536\n"), &[":5: listeners[0].max_buffered_bytes: found 65536;"]);
+    check(
+        &format!("{TLS}max_buffered_bytes = 65_536\n"),
+        &[":5: listeners[0].max_buffered_bytes: found 65536;"],
+    );
 }
 
 #[test]
@@ -123,7 +143,8 @@ fn quic_is_for_builds_that_have_it_and_takes_no_headers() {
     let quic = TLS.replace("\"tls\"", "\"quic\"") + "proxy_prefixes = [\"10.0.0.0/8\", \"10.0.0.0/8\"]\n";
     let headers = ":5: listeners[0].proxy_prefixes: found a value for quic; expected none,";
     let twice = ":5: listeners[0].proxy_prefixes[1]: found 10.0.0.0/8; expected a value other than that of";
-    let feature = ":3: listeners[0].transport: found \"quic\"; expected a build with the feature doq, or tls or https";
+    let feature =
+        ":3: listeners[0].transport: found \"quic\"; expected a build with the feature doq, or tls or https";
     if cfg!(feature = "doq") {
         check(&quic, &[twice, headers]);
     } else {

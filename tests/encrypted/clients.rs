@@ -48,15 +48,19 @@ fn kdig_by_tls_and_https() {
         (&https, vec!["+https=/dns-query", "+padding"]),
     ] {
         let arguments = ["@127.0.0.1", "-p", port, &ca, "+tls-hostname=localhost", "+timeout=20", "+retry=0"];
-        let Some(output) = run("kdig", &[&arguments[..], &how, &[HELD, "A", HELD, "AAAA"]].concat()) else { return };
+        let Some(output) = run("kdig", &[&arguments[..], &how, &[HELD, "A", HELD, "AAAA"]].concat()) else {
+            return;
+        };
         let text = stdout(&output);
         assert!(text.contains("10.0.0.5"), "{how:?}\n{text}");
         assert_eq!(text.matches("status: NOERROR").count(), 2, "{how:?}\n{text}");
         // kdig pads what it encrypts, unless it is told not to.
-        let size: usize = text.split("Received ").nth(1).expect("a size").split(' ').next().unwrap().parse().unwrap();
+        let size: usize =
+            text.split("Received ").nth(1).expect("a size").split(' ').next().unwrap().parse().unwrap();
         assert_eq!(size % 468 == 0, !how.contains(&"+nopadding"), "{how:?}\n{text}");
     }
-    let other = run("kdig", &["@127.0.0.1", "-p", &https, &ca, "+https=/other", "+timeout=5", "+retry=0", HELD]);
+    let other =
+        run("kdig", &["@127.0.0.1", "-p", &https, &ca, "+https=/other", "+timeout=5", "+retry=0", HELD]);
     let Some(other) = other else { return };
     assert!(!String::from_utf8_lossy(&other.stdout).contains("10.0.0.5"));
     assert!(labeled(&server, "hubdns_https_responses_total", "404") >= 1);
@@ -66,9 +70,12 @@ fn kdig_by_tls_and_https() {
 fn dig_by_tls_and_https() {
     let (pki, server) = both();
     let ca = format!("+tls-ca={}", pki.ca().display());
-    for (transport, how) in [("tls", "+tls"), ("https", "+https"), ("https", "+https-get"), ("https", "+https-post")] {
+    for (transport, how) in
+        [("tls", "+tls"), ("https", "+https"), ("https", "+https-get"), ("https", "+https-post")]
+    {
         let port = at(&server, transport).port().to_string();
-        let arguments = ["@127.0.0.1", "-p", &port, &ca, "+tls-hostname=localhost", "+time=20", "+tries=1", how, HELD];
+        let arguments =
+            ["@127.0.0.1", "-p", &port, &ca, "+tls-hostname=localhost", "+time=20", "+tries=1", how, HELD];
         let Some(output) = run("dig", &arguments) else { return };
         let text = stdout(&output);
         assert!(text.contains("status: NOERROR") && text.contains("10.0.0.5"), "{how}\n{text}");
@@ -122,8 +129,19 @@ fn openssl_sees_the_chain_the_protocol_and_tickets() {
         for version in ["-tls1_3", "-tls1_2"] {
             let connect = at(&server, transport).to_string();
             let arguments = [
-                "s_client", "-connect", &connect, "-servername", "localhost", "-alpn", alpn, "-CAfile", &ca,
-                "-verify_return_error", "-verify_hostname", "localhost", version,
+                "s_client",
+                "-connect",
+                &connect,
+                "-servername",
+                "localhost",
+                "-alpn",
+                alpn,
+                "-CAfile",
+                &ca,
+                "-verify_return_error",
+                "-verify_hostname",
+                "localhost",
+                version,
             ];
             let Some(output) = run("openssl", &arguments) else { return };
             let text = String::from_utf8_lossy(&output.stdout).into_owned();

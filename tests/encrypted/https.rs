@@ -21,7 +21,9 @@ use tokio_rustls::TlsConnector;
 use crate::common::estate::text;
 use crate::common::serving::{PATIENCE, Serving};
 use crate::pki::Pki;
-use crate::rig::{HELD, HELD_ANSWER, ask, ask_with, at, labeled, listener, metric, one, options, serve, wait_until};
+use crate::rig::{
+    HELD, HELD_ANSWER, ask, ask_with, at, labeled, listener, metric, one, options, serve, wait_until,
+};
 
 const STATUSES: &str = "hubdns_https_responses_total";
 
@@ -281,7 +283,8 @@ fn a_drain_answers_what_is_in_flight() {
     let server: Arc<Serving> = Arc::new(server);
     let draining = Arc::clone(&server);
     let drain = std::thread::spawn(move || draining.drain(PATIENCE));
-    wait_until("it is told to go", || !client.sender.is_ready() || client.sender.is_closed());
+    let address = at(&server, "https");
+    wait_until("nobody is let in", || TcpStream::connect(address).is_err());
     upstream.release();
     let said = client.runtime.block_on(async { said(request.await.unwrap().unwrap()).await });
     assert!(text(&said.body).contains("192.0.2.1"));
@@ -292,7 +295,8 @@ fn a_drain_answers_what_is_in_flight() {
 fn answers_that_depend_on_the_client_are_for_nobody_else_to_keep() {
     use hubdns::snapshot::Snapshot;
     let pki = Pki::new();
-    let server = serve(vec![listener(Https, &pki.files("server"), |_| {})], crate::common::serving::closed(), |_| {});
+    let server =
+        serve(vec![listener(Https, &pki.files("server"), |_| {})], crate::common::serving::closed(), |_| {});
     let views = "
         view site 127.0.0.0/8
         zone privatelink.azurecr.io

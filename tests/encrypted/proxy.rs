@@ -16,7 +16,9 @@ use crate::common::stream;
 use crate::common::upstream::Upstream;
 use crate::https::Client;
 use crate::pki::Pki;
-use crate::rig::{HELD, ask, assert_closed, at, dot_behind, framed, labeled, listener, metric, upstream, wait_until};
+use crate::rig::{
+    HELD, ask, assert_closed, at, dot_behind, framed, labeled, listener, metric, upstream, wait_until,
+};
 
 const VIEWS: &str = "
     view site 192.0.2.0/24,2001:db8::/32
@@ -103,10 +105,29 @@ impl Behind {
 }
 
 #[test]
+fn seeds_of_the_fuzz_target_are_what_they_are_called() {
+    use hubdns::serve::proxy::{Proxied, read};
+    let seeds = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/fuzz/proxy_header");
+    let mut count = 0;
+    for seed in std::fs::read_dir(seeds).expect("seeds") {
+        let path = seed.expect("a seed").path();
+        let kind = match read(&std::fs::read(&path).expect("bytes")) {
+            Proxied::Header { .. } => "header",
+            Proxied::Partial => "partial",
+            Proxied::Malformed => "malformed",
+            Proxied::None => "none",
+        };
+        let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+        assert!(name.starts_with(&format!("{kind}-")), "{name} is {kind}");
+        count += 1;
+    }
+    assert_eq!(count, 11);
+}
+
+#[test]
 fn the_client_of_a_header_is_the_client_by_every_transport() {
     let behind = behind("127.0.0.0/8", |_| {});
-    for (client, expected) in
-        [("192.0.2.7", OF_SITE), ("2001:db8::7", OF_SITE), ("198.51.100.7", OF_OTHERS)]
+    for (client, expected) in [("192.0.2.7", OF_SITE), ("2001:db8::7", OF_SITE), ("198.51.100.7", OF_OTHERS)]
     {
         let header = header(client);
         let query = ask(1, HELD);
@@ -229,7 +250,9 @@ fn the_header_of_somebody_else_is_no_header() {
     tcp.write_all(&framed(&query)).unwrap();
     assert_eq!(text(&stream::next(&mut tcp)), OF_OTHERS);
     assert!(dot_behind(at(&behind.server, "tls"), &behind.pki.dot(), &header("192.0.2.7")).is_err());
-    wait_until("it is counted", || labeled(&behind.server, "hubdns_tls_handshake_failures_total", "not_tls") == 1);
+    wait_until("it is counted", || {
+        labeled(&behind.server, "hubdns_tls_handshake_failures_total", "not_tls") == 1
+    });
     let mut tls = dot_behind(at(&behind.server, "tls"), &behind.pki.dot(), &[]).unwrap();
     assert_eq!(text(&tls.ask(&query)), OF_OTHERS);
     // Without a proxy's prefix a listener takes no header from anybody.

@@ -61,7 +61,8 @@ impl Client {
 
     /// The code with which the server closes.
     fn closed(&self, connection: &Connection) -> u64 {
-        let ended = self.runtime.block_on(async { tokio::time::timeout(PATIENCE, connection.closed()).await });
+        let ended =
+            self.runtime.block_on(async { tokio::time::timeout(PATIENCE, connection.closed()).await });
         match ended.expect("an end") {
             ConnectionError::ApplicationClosed(close) => close.error_code.into(),
             other => panic!("{other}"),
@@ -175,8 +176,18 @@ fn kdig_by_quic() {
     let (pki, _upstream, server) = serving(|_| {});
     let port = at(&server, "quic").port().to_string();
     let ca = format!("+tls-ca={}", pki.ca().display());
-    let arguments =
-        ["@127.0.0.1", "-p", &port, &ca, "+tls-hostname=localhost", "+quic", "+timeout=20", "+retry=0", HELD, "A"];
+    let arguments = [
+        "@127.0.0.1",
+        "-p",
+        &port,
+        &ca,
+        "+tls-hostname=localhost",
+        "+quic",
+        "+timeout=20",
+        "+retry=0",
+        HELD,
+        "A",
+    ];
     let Ok(output) = Command::new("kdig").args(arguments).output() else {
         eprintln!("SKIPPED: no kdig");
         return;

@@ -47,7 +47,11 @@ pub(crate) fn listener(
 }
 
 /// Serves `listeners` beside a plain one, forwarding to `upstream`.
-pub(crate) fn serve(listeners: Vec<Listener>, upstream: SocketAddr, change: impl FnOnce(&mut Config)) -> Serving {
+pub(crate) fn serve(
+    listeners: Vec<Listener>,
+    upstream: SocketAddr,
+    change: impl FnOnce(&mut Config),
+) -> Serving {
     let mut config = config(&["127.0.0.1:0"], upstream);
     config.listeners = listeners;
     change(&mut config);
@@ -109,7 +113,11 @@ pub(crate) fn dot(server: SocketAddr, config: &Arc<ClientConfig>) -> std::io::Re
 }
 
 /// The same behind some bytes.
-pub(crate) fn dot_behind(server: SocketAddr, config: &Arc<ClientConfig>, before: &[u8]) -> std::io::Result<Dot> {
+pub(crate) fn dot_behind(
+    server: SocketAddr,
+    config: &Arc<ClientConfig>,
+    before: &[u8],
+) -> std::io::Result<Dot> {
     let mut stream = TcpStream::connect(server)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_nodelay(true)?;
@@ -189,7 +197,10 @@ pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
 }
 
 /// A server with one listener of that transport.
-pub(crate) fn one(transport: EncryptedTransport, change: impl FnOnce(&mut Encrypted)) -> (Pki, Upstream, Serving) {
+pub(crate) fn one(
+    transport: EncryptedTransport,
+    change: impl FnOnce(&mut Encrypted),
+) -> (Pki, Upstream, Serving) {
     let (pki, upstream) = (Pki::new(), upstream());
     let files = pki.files("server");
     let server = serve(vec![listener(transport, &files, change)], upstream.address, |_| {});

@@ -69,17 +69,27 @@ fn listeners_are_shown_and_answer() {
     let mut connection = dot(address(&daemon, "tls"), &pki.dot()).expect("a handshake");
     assert!(text(&connection.ask(&ask(1, "contoso.azurecr.io"))).contains("10.1.2.3"));
     let row = listener(&daemon, "tls");
-    assert_eq!((row["connections"].as_u64(), row["certificate_not_after"].as_u64()), (Some(1), Some(4_070_908_800)));
+    assert_eq!(
+        (row["connections"].as_u64(), row["certificate_not_after"].as_u64()),
+        (Some(1), Some(4_070_908_800))
+    );
     let plain = listener(&daemon, "plain");
     assert_eq!((plain["proxied"].as_bool(), plain["connections"].as_u64()), (Some(true), None));
-    assert_eq!(daemon.status()["listen"].as_array().map(Vec::len), Some(1), "what is for proxies is none of it");
+    assert_eq!(
+        daemon.status()["listen"].as_array().map(Vec::len),
+        Some(1),
+        "what is for proxies is none of it"
+    );
     let page = daemon.http("/").expect("a page").body;
     assert!(page.contains("<td>plain, behind a proxy</td>") && page.contains("<td>tls</td>"), "{page}");
     let shown = String::from_utf8(daemon.cli(&["status"]).stdout).expect("text");
     assert!(shown.contains("TRANSPORT") && shown.contains("plain, behind a proxy"), "{shown}");
     assert!(shown.contains("good for "), "{shown}");
     let scrape = daemon.http("/metrics").expect("metrics").body;
-    let open = format!("hubdns_encrypted_connections{{listener=\"{}\",transport=\"tls\"}} 1", address(&daemon, "tls"));
+    let open = format!(
+        "hubdns_encrypted_connections{{listener=\"{}\",transport=\"tls\"}} 1",
+        address(&daemon, "tls")
+    );
     assert!(scrape.contains(&open), "{scrape}");
 }
 
@@ -91,8 +101,12 @@ fn a_certificate_that_ends_or_does_not_fit_is_a_finding_until_it_does() {
     write(&daemon, &pki.issue_until("old", 2021));
     daemon.wait_until("the end is told", |daemon| findings(daemon) == ["certificate-ended"]);
     write(&daemon, &(pki.issue("one").0, pki.issue("other").1));
-    daemon.wait_until("both are told", |daemon| findings(daemon) == ["certificate-ended", "certificate-refused"]);
-    assert!(listener(&daemon, "tls")["certificate_problem"].as_str().expect("it").contains("is not the key of"));
+    daemon.wait_until("both are told", |daemon| {
+        findings(daemon) == ["certificate-ended", "certificate-refused"]
+    });
+    assert!(
+        listener(&daemon, "tls")["certificate_problem"].as_str().expect("it").contains("is not the key of")
+    );
     assert!(daemon.log().contains("certificate refused, the one before stays"));
     let reloaded = daemon.cli(&["reload"]);
     let told = String::from_utf8_lossy(&reloaded.stdout).into_owned();
@@ -114,7 +128,10 @@ fn a_check_says_what_a_start_would_lack() {
     };
     let (code, told) = check("check");
     assert_eq!(code, Some(0), "{told}");
-    assert!(told.contains("remark: the listener 127.0.0.1:0 cannot start now: ") && told.contains("server.pem"), "{told}");
+    assert!(
+        told.contains("remark: the listener 127.0.0.1:0 cannot start now: ") && told.contains("server.pem"),
+        "{told}"
+    );
 }
 
 #[test]

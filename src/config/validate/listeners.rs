@@ -13,6 +13,8 @@ use crate::config::{Encrypted, EncryptedTransport, Listener, Service};
 use super::server::{is_host, is_mapped, overlap};
 use super::{ordered, resolve_path, seconds, unique};
 
+/// A day, in seconds.
+const DAY: u64 = 86_400;
 /// Longest path of DNS over HTTPS.
 const MAX_PATH: usize = 200;
 
@@ -87,7 +89,11 @@ fn plain(key: &str, report: &mut Report) {
     for which in ENCRYPTED_ONLY {
         let at = format!("{key}.{which}");
         if report.is_written(&at) {
-            report.add(&at, "a value for plain", "none, as it is for encrypted listeners; udp and tcp hold here");
+            report.add(
+                &at,
+                "a value for plain",
+                "none, as it is for encrypted listeners; udp and tcp hold here",
+            );
         }
     }
     no_path(key, report, "plain");
@@ -121,7 +127,11 @@ fn encrypted(
             report.add(&at("transport"), quote("quic"), "a build with the feature doq, or tls or https");
         }
         if !table.proxy_prefixes.is_empty() {
-            report.add(&at("proxy_prefixes"), "a value for quic", "none, as QUIC has no place for PROXY headers");
+            report.add(
+                &at("proxy_prefixes"),
+                "a value for quic",
+                "none, as QUIC has no place for PROXY headers",
+            );
         }
     }
     let tls = &table.tls;
@@ -133,8 +143,12 @@ fn encrypted(
         }
         resolve_path(base_dir, path)
     };
-    let certificate_file =
-        file("certificate_file", &tls.certificate_file, "the certificate and those that vouch for it", report);
+    let certificate_file = file(
+        "certificate_file",
+        &tls.certificate_file,
+        "the certificate and those that vouch for it",
+        report,
+    );
     let key_file = file("key_file", &tls.key_file, "the certificate's key", report);
     let has_ca = !tls.client_ca_file.as_os_str().is_empty();
     let clients = at("tls.client_certificates");
@@ -154,7 +168,7 @@ fn encrypted(
         key_file,
         client_ca_file: has_ca.then(|| resolve_path(base_dir, &tls.client_ca_file)),
         clients: tls.client_certificates,
-        warning: Duration::from_hours(24 * u64::from(tls.warning_days)),
+        warning: Duration::from_secs(DAY * u64::from(tls.warning_days)),
         path: table.path.clone(),
         max_connections: limits.max_connections,
         max_connections_per_client: limits.max_connections_per_client.min(limits.max_connections),

@@ -10,8 +10,8 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use crate::admin::view::{
-    Explanation, FindingCounts, FindingRow, ForwardRow, GroupRow, ListenerRow, LostRow, OriginRow, RecordRow, ResponseRow,
-    RuleRow, VariantRow, ZoneRow,
+    Explanation, FindingCounts, FindingRow, ForwardRow, GroupRow, ListenerRow, LostRow, OriginRow, RecordRow,
+    ResponseRow, RuleRow, VariantRow, ZoneRow,
 };
 use crate::answer::{Miss, Outcome};
 use crate::config::{Config, Upstreams};

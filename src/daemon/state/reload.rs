@@ -53,7 +53,10 @@ impl State {
         let mut notes: Vec<String> =
             kept.iter().map(|key| format!("{key}: the change needs a restart")).collect();
         notes.extend(certificates.into_iter().filter_map(|state| {
-            Some(format!("listener {}: the certificate before stays in use: {}", state.address, state.problem?))
+            Some(format!(
+                "listener {}: the certificate before stays in use: {}",
+                state.address, state.problem?
+            ))
         }));
         notes.extend(self.sync_under(&fresh));
         Ok(notes)

@@ -73,7 +73,13 @@ fn admit(listener: &Arc<Listener>, stream: TcpStream, peer: SocketAddr) {
     }
 }
 
-async fn serve(listener: &Arc<Listener>, stream: TcpStream, sender: IpAddr, is_proxy: bool, mut permit: Permit) {
+async fn serve(
+    listener: &Arc<Listener>,
+    stream: TcpStream,
+    sender: IpAddr,
+    is_proxy: bool,
+    mut permit: Permit,
+) {
     let limit = listener.settings.handshake_timeout;
     let begun = timeout(limit, begin(listener, stream, sender, is_proxy, &mut permit)).await;
     let (stream, client) = match begun.unwrap_or(Err(HandshakeFault::Timeout)) {
@@ -117,10 +123,7 @@ async fn begin(
 
 /// Reads the PROXY header that a listed sender starts with, and not a byte
 /// more. Who asks, if it names somebody.
-async fn read_header(
-    listener: &Listener,
-    stream: &mut TcpStream,
-) -> Result<Option<IpAddr>, HandshakeFault> {
+async fn read_header(listener: &Listener, stream: &mut TcpStream) -> Result<Option<IpAddr>, HandshakeFault> {
     let counters = &listener.shared.counters;
     let mut header = vec![0; proxy::FIXED];
     let mut filled = 0;

@@ -118,7 +118,10 @@ pub enum Life {
 
 impl Store {
     /// Reads the files for the first time.
-    pub(super) fn open(settings: &Encrypted, metrics: Arc<ListenerMetrics>) -> Result<Self, CertificateError> {
+    pub(super) fn open(
+        settings: &Encrypted,
+        metrics: Arc<ListenerMetrics>,
+    ) -> Result<Self, CertificateError> {
         let files = Files::read(settings)?;
         let loaded = files.load(settings, None)?;
         metrics.certificate(loaded.not_after);
@@ -274,13 +277,13 @@ impl Files {
         settings: &Encrypted,
         chain: Vec<CertificateDer<'static>>,
     ) -> Result<CertifiedKey, CertificateError> {
-        let content =
-            |what: String| CertificateError::Content { path: settings.key_file.clone(), what };
+        let content = |what: String| CertificateError::Content { path: settings.key_file.clone(), what };
         let mut der = PrivateKeyDer::from_pem_slice(&self.key)
             .map_err(|error| content(format!("has no private key in it ({error})")))?;
         let signing = any_supported_type(&der);
         der.zeroize();
-        let signing = signing.map_err(|_| content("has a private key of no kind that can be used".to_owned()))?;
+        let signing =
+            signing.map_err(|_| content("has a private key of no kind that can be used".to_owned()))?;
         let key = CertifiedKey::new(chain, signing);
         key.keys_match().map_err(|_| CertificateError::Mismatch {
             key: settings.key_file.clone(),

@@ -38,7 +38,9 @@ pub(super) fn max_age(response: &[u8]) -> Option<u32> {
 mod tests {
     use super::*;
 
-    const SOA: &[u8] = &[0, 0, 6, 0, 1, 0, 0, 0, 90, 0, 22, 0, 0, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 4, 0, 0, 0, 60];
+    const SOA: &[u8] = &[
+        0, 0, 6, 0, 1, 0, 0, 0, 90, 0, 22, 0, 0, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 4, 0, 0, 0, 60,
+    ];
 
     /// A record of `rtype` with that TTL, owned by the question's name.
     fn record(rtype: u8, ttl: u8) -> Vec<u8> {

@@ -259,25 +259,23 @@ async fn answer(
     match asked {
         Asked::Ready(_) => {}
         Asked::Unfit => return Err(End::Protocol),
-        Asked::Pending => match letter.await {
-            Ok(Some((response, rcode, origin))) => {
-                counters.response(listener.transport, rcode, origin);
-                append(&mut framed, &response);
-            }
-            Ok(None) | Err(_) => {
+        Asked::Pending => {
+            let Ok(Some((response, rcode, origin))) = letter.await else {
                 counters.dropped(Dropped::Abandoned);
                 let _ = send.reset(EXCESSIVE_LOAD.into());
                 return Ok(());
-            }
-        },
+            };
+            counters.response(listener.transport, rcode, origin);
+            append(&mut framed, &response);
+        }
     }
     // Until it has arrived, within the time that a client has to take it.
-    let sent = async {
+    let delivery = async {
         if send.write_all(&framed).await.is_ok() && send.finish().is_ok() {
             let _ = send.stopped().await;
         }
     };
-    let _ = timeout(idle, sent).await;
+    let _ = timeout(idle, delivery).await;
     Ok(())
 }
 

@@ -108,7 +108,12 @@ mod tests {
 
     use super::*;
 
-    fn asks(method: &str, uri: &str, content_type: Option<&str>, length: Option<&str>) -> Result<Asks, HttpStatus> {
+    fn asks(
+        method: &str,
+        uri: &str,
+        content_type: Option<&str>,
+        length: Option<&str>,
+    ) -> Result<Asks, HttpStatus> {
         let mut request = Request::builder().method(method).uri(uri);
         for (name, value) in [("content-type", content_type), ("content-length", length)] {
             if let Some(value) = value {
@@ -147,7 +152,10 @@ mod tests {
     fn other_methods_types_and_lengths() {
         let message = Some("application/dns-message");
         assert_eq!(asks("POST", "/dns-query", message, Some("65535")), Ok(Asks::Body));
-        assert_eq!(asks("POST", "/dns-query?dns=x", Some("Application/DNS-Message; a=b"), None), Ok(Asks::Body));
+        assert_eq!(
+            asks("POST", "/dns-query?dns=x", Some("Application/DNS-Message; a=b"), None),
+            Ok(Asks::Body)
+        );
         for (method, content_type, length, status) in [
             ("POST", None, None, HttpStatus::UnsupportedMediaType),
             ("POST", Some("text/plain"), None, HttpStatus::UnsupportedMediaType),

@@ -171,7 +171,8 @@ fn threads_share_a_listener() {
         .map(|_| {
             let (metrics, mut locals) = QueryMetrics::new(1);
             let (service, stop, drain) = (Arc::clone(&service), Arc::clone(&stop), Arc::clone(&drain));
-            let worker = TcpWorker::new(&[(Arc::clone(&listener), None)], service, locals.remove(0), stop, drain);
+            let worker =
+                TcpWorker::new(&[(Arc::clone(&listener), None)], service, locals.remove(0), stop, drain);
             let worker = worker.unwrap();
             (metrics, std::thread::spawn(move || worker.run()))
         })

@@ -44,13 +44,7 @@ impl Handler {
 
 impl Fixed {
     /// Answers one message for the client that its header names.
-    fn proxied(
-        &self,
-        turn: Turn<'_>,
-        query: &mut Query,
-        proxies: &AccessList,
-        message: Message<'_>,
-    ) -> Done {
+    fn proxied(&self, turn: Turn<'_>, query: &mut Query, proxies: &AccessList, message: Message<'_>) -> Done {
         let Message { sender, len, truncated, buffer } = message;
         if sender.is_port_zero() {
             self.local.dropped(Dropped::PortZero);
@@ -93,12 +87,7 @@ impl Fixed {
     }
 
     /// How long the header before a message is, and who asks; why the message is dropped.
-    fn header(
-        &self,
-        is_listed: bool,
-        peer: IpAddr,
-        datagram: &[u8],
-    ) -> Result<(usize, IpAddr), ProxyHeader> {
+    fn header(&self, is_listed: bool, peer: IpAddr, datagram: &[u8]) -> Result<(usize, IpAddr), ProxyHeader> {
         let read = proxy::read(datagram);
         if !is_listed {
             return if read == Proxied::None { Ok((0, peer)) } else { Err(ProxyHeader::Unlisted) };
