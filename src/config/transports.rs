@@ -1,5 +1,6 @@
 //! How clients reach hubdns: the keys of UDP and TCP and of listeners besides
 //! `server.listen`, and what is made of the latter.
+#![expect(clippy::struct_field_names, reason = "the unit is a part of each key")]
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

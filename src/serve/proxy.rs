@@ -59,8 +59,8 @@ pub fn read(bytes: &[u8]) -> Proxied {
     }
     let Some(body) = bytes.get(FIXED..len) else { return Proxied::Partial };
     match client(command, family, body) {
-        Some(client) => Proxied::Header { len, client },
-        None => Proxied::Malformed,
+        Ok(client) => Proxied::Header { len, client },
+        Err(Unreadable) => Proxied::Malformed,
     }
 }
 
@@ -76,32 +76,42 @@ const fn is_command(byte: u8) -> bool {
     matches!(byte, LOCAL | PROXY)
 }
 
-/// The client that a header's body names; `None` for a malformed one.
-fn client(command: u8, family: u8, body: &[u8]) -> Option<Option<SocketAddr>> {
+/// A header's body that is none.
+struct Unreadable;
+
+/// The client that a header's body names.
+fn client(command: u8, family: u8, body: &[u8]) -> Result<Option<SocketAddr>, Unreadable> {
     if command == LOCAL {
         // Whatever stands there is to be skipped.
-        return Some(None);
+        return Ok(None);
     }
     // How the client came to the sender (a stream, datagrams) does not matter here.
     if family & 0x0f > 2 {
-        return None;
+        return Err(Unreadable);
     }
-    match family >> 4 {
-        0 => Some(None),
-        1 => {
-            let (addresses, rest) = body.split_first_chunk::<12>()?;
-            let [a, b, c, d, _, _, _, _, high, low, _, _] = *addresses;
-            is_well_formed(rest).then(|| Some(endpoint(Ipv4Addr::new(a, b, c, d).into(), high, low)))
-        }
-        2 => {
-            let (addresses, rest) = body.split_first_chunk::<36>()?;
-            let (source, behind) = addresses.split_first_chunk::<16>()?;
-            let [high, low, ..] = *behind.get(16..)? else { return None };
-            is_well_formed(rest).then(|| Some(endpoint(Ipv6Addr::from(*source).into(), high, low)))
-        }
+    let (client, tlvs) = match family >> 4 {
+        0 => return Ok(None),
+        1 => v4(body),
+        2 => v6(body),
         // The address of a Unix socket is nobody whose access could be decided.
         _ => None,
     }
+    .ok_or(Unreadable)?;
+    if is_well_formed(tlvs) { Ok(Some(client)) } else { Err(Unreadable) }
+}
+
+/// Source, destination, their ports; then what comes behind them.
+fn v4(body: &[u8]) -> Option<(SocketAddr, &[u8])> {
+    let (addresses, rest) = body.split_first_chunk::<12>()?;
+    let [a, b, c, d, _, _, _, _, high, low, _, _] = *addresses;
+    Some((endpoint(Ipv4Addr::new(a, b, c, d).into(), high, low), rest))
+}
+
+fn v6(body: &[u8]) -> Option<(SocketAddr, &[u8])> {
+    let (addresses, rest) = body.split_first_chunk::<36>()?;
+    let (source, behind) = addresses.split_first_chunk::<16>()?;
+    let [high, low, ..] = *behind.get(16..)? else { return None };
+    Some((endpoint(Ipv6Addr::from(*source).into(), high, low), rest))
 }
 
 fn endpoint(ip: IpAddr, high: u8, low: u8) -> SocketAddr {
@@ -130,7 +140,7 @@ mod tests {
         [&SIGNATURE[..], &[command, family], &len, body].concat()
     }
 
-    fn v4() -> Vec<u8> {
+    fn addresses() -> Vec<u8> {
         vec![192, 0, 2, 1, 198, 51, 100, 1, 0x30, 0x39, 0, 53]
     }
 
@@ -138,7 +148,7 @@ mod tests {
     fn both_families_name_their_client() {
         let expected: SocketAddr = "192.0.2.1:12345".parse().unwrap();
         for family in [0x11, 0x12] {
-            let bytes = header(PROXY, family, &v4());
+            let bytes = header(PROXY, family, &addresses());
             assert_eq!(read(&bytes), Proxied::Header { len: 28, client: Some(expected) });
         }
         let mut body = vec![0; 36];
@@ -154,9 +164,12 @@ mod tests {
 
     #[test]
     fn local_and_unspecified_name_nobody() {
-        for (command, family, body) in
-            [(LOCAL, 0, vec![]), (LOCAL, 0x11, v4()), (LOCAL, 0xff, vec![7; 40]), (PROXY, 0, vec![1, 2])]
-        {
+        for (command, family, body) in [
+            (LOCAL, 0, vec![]),
+            (LOCAL, 0x11, addresses()),
+            (LOCAL, 0xff, vec![7; 40]),
+            (PROXY, 0, vec![1, 2]),
+        ] {
             let bytes = header(command, family, &body);
             assert_eq!(read(&bytes), Proxied::Header { len: bytes.len(), client: None });
         }
@@ -164,7 +177,7 @@ mod tests {
 
     #[test]
     fn tlvs_are_skipped_and_must_add_up() {
-        let with = |tlvs: &[u8]| read(&header(PROXY, 0x11, &[&v4()[..], tlvs].concat()));
+        let with = |tlvs: &[u8]| read(&header(PROXY, 0x11, &[&addresses()[..], tlvs].concat()));
         assert!(matches!(with(&[0x04, 0, 2, 0, 0, 0x05, 0, 1, 9]), Proxied::Header { len: 37, .. }));
         for tlvs in [&[1][..], &[1, 0], &[1, 0, 1], &[1, 0xff, 0xff, 0]] {
             assert_eq!(with(tlvs), Proxied::Malformed, "{tlvs:?}");
@@ -174,12 +187,12 @@ mod tests {
     #[test]
     fn what_is_wrong_is_told_from_what_is_not_there_yet() {
         for (command, family, body) in [
-            (0x31, 0x11, v4()),
-            (0x11, 0x11, v4()),
-            (0x22, 0x11, v4()),
-            (PROXY, 0x13, v4()),
+            (0x31, 0x11, addresses()),
+            (0x11, 0x11, addresses()),
+            (0x22, 0x11, addresses()),
+            (PROXY, 0x13, addresses()),
             (PROXY, 0x31, vec![0; 216]),
-            (PROXY, 0x41, v4()),
+            (PROXY, 0x41, addresses()),
             (PROXY, 0x11, vec![0; 11]),
             (PROXY, 0x21, vec![0; 35]),
         ] {

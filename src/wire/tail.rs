@@ -217,7 +217,7 @@ mod tests {
             let tail = Tail { keepalive, padding: true };
             let mut after = before.clone();
             tail.extend(&mut after);
-            prop_assert!(after.len() % RESPONSE_BLOCK == 0, "{}", after.len());
+            prop_assert!(after.len().is_multiple_of(RESPONSE_BLOCK), "{}", after.len());
             prop_assert!(after.len() < before.len() + 10 + RESPONSE_BLOCK);
             let found = options(&after);
             prop_assert_eq!(found.last().map(|(code, _)| *code), Some(OPTION_PADDING));

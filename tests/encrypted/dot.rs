@@ -34,7 +34,7 @@ fn hits_and_forwarded_answers_by_both_versions_of_tls() {
         assert_eq!(text(&answer), "NOERROR | www.example.org 300 A 192.0.2.1 | ");
     }
     assert_eq!(metric(&server, "hubdns_queries_total{transport=\"tls\"}"), 6);
-    let hits = "hubdns_responses_total{transport=\"tls\",rcode=\"NOERROR\",origin=\"hit\"}";
+    let hits = "hubdns_responses_total{transport=\"tls\",rcode=\"noerror\",origin=\"hit\"}";
     assert_eq!(metric(&server, hits), 4);
     assert_eq!(labeled(&server, "hubdns_tls_handshakes_total", "full"), 2);
 }

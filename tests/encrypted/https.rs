@@ -283,7 +283,8 @@ fn a_drain_answers_what_is_in_flight() {
     let server: Arc<Serving> = Arc::new(server);
     let draining = Arc::clone(&server);
     let drain = std::thread::spawn(move || draining.drain(PATIENCE));
-    wait_until("it is told to go", || !client.sender.is_ready() || client.sender.is_closed());
+    let address = at(&server, "https");
+    wait_until("nobody is let in", || TcpStream::connect(address).is_err());
     upstream.release();
     let said = client.runtime.block_on(async { said(request.await.unwrap().unwrap()).await });
     assert!(text(&said.body).contains("192.0.2.1"));

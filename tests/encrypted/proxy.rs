@@ -105,6 +105,26 @@ impl Behind {
 }
 
 #[test]
+fn seeds_of_the_fuzz_target_are_what_they_are_called() {
+    use hubdns::serve::proxy::{Proxied, read};
+    let seeds = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/fuzz/proxy_header");
+    let mut count = 0;
+    for seed in std::fs::read_dir(seeds).expect("seeds") {
+        let path = seed.expect("a seed").path();
+        let kind = match read(&std::fs::read(&path).expect("bytes")) {
+            Proxied::Header { .. } => "header",
+            Proxied::Partial => "partial",
+            Proxied::Malformed => "malformed",
+            Proxied::None => "none",
+        };
+        let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+        assert!(name.starts_with(&format!("{kind}-")), "{name} is {kind}");
+        count += 1;
+    }
+    assert_eq!(count, 11);
+}
+
+#[test]
 fn the_client_of_a_header_is_the_client_by_every_transport() {
     let behind = behind("127.0.0.0/8", |_| {});
     for (client, expected) in [("192.0.2.7", OF_SITE), ("2001:db8::7", OF_SITE), ("198.51.100.7", OF_OTHERS)]

@@ -13,6 +13,8 @@ use crate::config::{Encrypted, EncryptedTransport, Listener, Service};
 use super::server::{is_host, is_mapped, overlap};
 use super::{ordered, resolve_path, seconds, unique};
 
+/// A day, in seconds.
+const DAY: u64 = 86_400;
 /// Longest path of DNS over HTTPS.
 const MAX_PATH: usize = 200;
 
@@ -166,7 +168,7 @@ fn encrypted(
         key_file,
         client_ca_file: has_ca.then(|| resolve_path(base_dir, &tls.client_ca_file)),
         clients: tls.client_certificates,
-        warning: Duration::from_hours(24 * u64::from(tls.warning_days)),
+        warning: Duration::from_secs(DAY * u64::from(tls.warning_days)),
         path: table.path.clone(),
         max_connections: limits.max_connections,
         max_connections_per_client: limits.max_connections_per_client.min(limits.max_connections),

@@ -120,6 +120,11 @@ async fn drive<C: Future<Output = hyper::Result<()>>>(
                 return ending.unwrap_or(if ended.is_ok() { Ended::Client } else { Ended::Error });
             }
             () = timer.as_mut() => match ending {
+                // An answer that is awaited has an end of its own.
+                Some(_) if shared.in_flight.load(Ordering::Relaxed) > 0 => {
+                    timer.as_mut().reset(Instant::now() + ENDING);
+                    continue;
+                }
                 // It had its time.
                 Some(ending) => return ending,
                 None => match shared.look(idle) {
@@ -232,16 +237,14 @@ async fn answer(shared: &Shared, request: Request<Incoming>) -> Result<Answer, H
     };
     let response = match ready {
         Some(response) => response,
-        None => match letter.await {
-            Ok(Some((response, rcode, origin))) => {
-                counters.response(listener.transport, rcode, origin);
-                response
-            }
-            Ok(None) | Err(_) => {
+        None => {
+            let Ok(Some((response, rcode, origin))) = letter.await else {
                 counters.dropped(Dropped::Abandoned);
                 return Err(HttpStatus::Unavailable);
-            }
-        },
+            };
+            counters.response(listener.transport, rcode, origin);
+            response
+        }
     };
     let lying = shared.buffered.load(Ordering::Relaxed);
     if lying + response.len().min(LONGEST) > listener.settings.max_buffered {

@@ -184,9 +184,16 @@ async fn streams(listener: &Arc<Listener>, connection: &Connection, client: IpAd
     let ended = loop {
         tokio::select! {
             stream = connection.accept_bi() => match stream {
-                Ok((send, receive)) => {
+                Ok((mut send, receive)) => {
                     let listener = Arc::clone(listener);
-                    open.spawn(async move { answer(&listener, client, send, receive).await });
+                    open.spawn(async move {
+                        let answered = answer(&listener, client, &mut send, receive).await;
+                        if answered.is_err() {
+                            // Dropped, the stream would end as if its answer were empty.
+                            let _ = send.reset(PROTOCOL_ERROR.into());
+                        }
+                        answered
+                    });
                 }
                 Err(ConnectionError::ApplicationClosed(_) | ConnectionError::ConnectionClosed(_)) => {
                     break Ended::Client;
@@ -231,7 +238,7 @@ enum End {
 async fn answer(
     listener: &Listener,
     client: IpAddr,
-    mut send: SendStream,
+    send: &mut SendStream,
     mut receive: RecvStream,
 ) -> Result<(), End> {
     let _survives = Survives(Arc::clone(&listener.shared));
@@ -259,25 +266,23 @@ async fn answer(
     match asked {
         Asked::Ready(_) => {}
         Asked::Unfit => return Err(End::Protocol),
-        Asked::Pending => match letter.await {
-            Ok(Some((response, rcode, origin))) => {
-                counters.response(listener.transport, rcode, origin);
-                append(&mut framed, &response);
-            }
-            Ok(None) | Err(_) => {
+        Asked::Pending => {
+            let Ok(Some((response, rcode, origin))) = letter.await else {
                 counters.dropped(Dropped::Abandoned);
                 let _ = send.reset(EXCESSIVE_LOAD.into());
                 return Ok(());
-            }
-        },
+            };
+            counters.response(listener.transport, rcode, origin);
+            append(&mut framed, &response);
+        }
     }
     // Until it has arrived, within the time that a client has to take it.
-    let sent = async {
+    let delivery = async {
         if send.write_all(&framed).await.is_ok() && send.finish().is_ok() {
             let _ = send.stopped().await;
         }
     };
-    let _ = timeout(idle, sent).await;
+    let _ = timeout(idle, delivery).await;
     Ok(())
 }
 

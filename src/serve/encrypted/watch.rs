@@ -84,13 +84,13 @@ impl Certificates {
     /// Looks again and again; never ends.
     pub(super) async fn watch(self: Arc<Self>) {
         let woken = Arc::new(Notify::new());
-        let mut watched = BTreeSet::new();
+        let mut known = BTreeSet::new();
         let mut watcher = None;
         loop {
             let directories = self.directories();
-            if directories != watched {
+            if directories != known {
                 watcher = start(&directories, &woken);
-                watched = directories;
+                known = directories;
                 // What changed before the watch began is told by nobody else.
                 woken.notify_one();
             }
@@ -127,13 +127,13 @@ fn start(directories: &BTreeSet<PathBuf>, woken: &Arc<Notify>) -> Option<Recomme
             wake.notify_one();
         }
     });
-    let watched = watcher.and_then(|mut watcher| {
+    let started = watcher.and_then(|mut watcher| {
         for directory in directories {
             watcher.watch(directory, RecursiveMode::NonRecursive)?;
         }
         Ok(watcher)
     });
-    watched
+    started
         .inspect_err(|error| {
             tracing::warn!(%error, poll_seconds = POLL.as_secs(), "certificates are polled, not watched");
         })
