@@ -235,16 +235,15 @@ async fn answer(shared: &Shared, request: Request<Incoming>) -> Result<Answer, H
         }
         session.is_personal()
     };
-    let response = match ready {
-        Some(response) => response,
-        None => {
-            let Ok(Some((response, rcode, origin))) = letter.await else {
-                counters.dropped(Dropped::Abandoned);
-                return Err(HttpStatus::Unavailable);
-            };
-            counters.response(listener.transport, rcode, origin);
-            response
-        }
+    let response = if let Some(response) = ready {
+        response
+    } else {
+        let Ok(Some((response, rcode, origin))) = letter.await else {
+            counters.dropped(Dropped::Abandoned);
+            return Err(HttpStatus::Unavailable);
+        };
+        counters.response(listener.transport, rcode, origin);
+        response
     };
     let lying = shared.buffered.load(Ordering::Relaxed);
     if lying + response.len().min(LONGEST) > listener.settings.max_buffered {
