@@ -73,7 +73,7 @@ fn whole_batch(handler: &mut Handler, socket: &Arc<UdpSocket>, batch: &mut Batch
 /// found and written in place.
 #[inline(never)]
 fn resolved(resolver: &Resolver, query: &mut Query, buf: &mut [u8], len: usize, snapshot: &Arc<Snapshot>) {
-    let Some(Ok(())) = buf.get(..len).map(|datagram| query.read(datagram)) else { return };
+    let Some(Ok(())) = buf.get(..len).map(|datagram| query.read_usual(datagram)) else { return };
     let context = Context { transport: Transport::Udp, udp_size: 1232, view: 0, is_client: true };
     let mut out = Response::new(buf, 4096);
     let reply = || -> Never { unreachable!("a hit is answered in place") };

@@ -22,6 +22,12 @@ pub enum Transport {
     Udp,
     /// TCP: up to 65,535 bytes.
     Tcp,
+    /// DNS over TLS (RFC 7858): as TCP.
+    Tls,
+    /// DNS over HTTPS (RFC 8484): as TCP.
+    Https,
+    /// DNS over QUIC (RFC 9250): as TCP.
+    Quic,
 }
 
 impl Transport {
@@ -30,6 +36,9 @@ impl Transport {
         match self {
             Self::Udp => "udp",
             Self::Tcp => "tcp",
+            Self::Tls => "tls",
+            Self::Https => "https",
+            Self::Quic => "quic",
         }
     }
 }
@@ -63,8 +72,8 @@ impl Context {
     #[inline]
     pub fn limit_with(self, edns: Option<Edns>) -> usize {
         match self.transport {
-            Transport::Tcp => usize::from(u16::MAX),
             Transport::Udp => usize::from(edns.map_or(512, |edns| edns.udp_size.min(self.udp_size))),
+            _ => usize::from(u16::MAX),
         }
     }
 }
@@ -375,6 +384,8 @@ impl<'q> Answer<'q> {
 
     #[inline]
     fn finish(self, rcode: Rcode, authoritative: bool, ede: Option<Ede>, out: &mut Response<'_>) -> usize {
+        // Of every class at once nobody has authority (RFC 1035 section 6.2).
+        let authoritative = authoritative && self.query.qclass == Class::IN;
         Closer { query: self.query, context: self.context }.finish(rcode, authoritative, ede, out)
     }
 }

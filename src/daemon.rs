@@ -14,6 +14,7 @@
 //! multi-threaded runtime, and everything else one thread named `control`:
 //! signals, reloads, admin HTTP.
 
+mod certificates;
 pub mod inspect;
 pub mod logging;
 pub mod offline;
@@ -34,6 +35,7 @@ use tokio::sync::oneshot;
 use crate::admin::{self, Control, ControlSocket, ControlSocketError};
 use crate::config::{Config, ConfigError, Overrides};
 use crate::events::Counters;
+use crate::findings::Notices;
 use crate::forward::Settings;
 use crate::metrics::admin::AdminCounters;
 use crate::metrics::process::Process;
@@ -160,6 +162,8 @@ async fn serve(origin: ConfigOrigin, config: Config, process: Arc<Process>) -> R
     // The saved set is published here; no source is read yet.
     let mut sync = Sync::start(&config, Arc::clone(&sync_metrics));
     sync.attach_checks(routes.routes.clone(), routes.upstreams.clone());
+    let notices = Notices::default();
+    sync.attach_notices(notices.clone());
     let (publisher, status) = (sync.publisher(), sync.status());
     let bound = Server::bind(&config)?;
     let (admin_listeners, admin) = bind_admin(&config)?;
@@ -185,6 +189,7 @@ async fn serve(origin: ConfigOrigin, config: Config, process: Arc<Process>) -> R
         first_cycle(&status).await;
         (sync, bound.start(&resolver, &publisher)?)
     };
+    certificates::watch(&running, notices, sync.commands());
     // All threads that carry packets have been started: those to come give way to them.
     give_way();
     let admin_counters = Arc::new(AdminCounters::default());

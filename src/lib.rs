@@ -36,7 +36,7 @@
 //! | [`snapshot`] | the record set, compiled for answering; the only swap |
 //! | [`answer`] | query + context + snapshot -> outcome; pure |
 //! | [`resolve`] | answer, then cache, forward, splice: the one entry of every transport |
-//! | [`serve`] | UDP workers, TCP, who may ask |
+//! | [`serve`] | UDP workers, TCP, TLS, HTTPS, QUIC, PROXY headers, who may ask |
 //! | [`socket`] | batched socket calls; the only home of `unsafe` |
 //! | [`places`] | slots with names that are not used twice; what is due when |
 //! | [`forward`] | rules, response cache, coalescing, upstream exchanges |

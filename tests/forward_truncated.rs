@@ -43,6 +43,7 @@ fn slow_over_tcp(
             }
             Act::send(good(asked))
         }
+        other => unreachable!("an upstream is not asked by {}", other.label()),
     });
     (upstream, opened)
 }
@@ -83,6 +84,7 @@ fn a_client_over_tcp_gets_servfail_and_a_reason_where_tcp_fails() {
     let upstream = Upstream::start(|asked| match asked.transport {
         Transport::Udp => Act::send(cut(asked)),
         Transport::Tcp => Act::Close,
+        other => unreachable!("an upstream is not asked by {}", other.label()),
     });
     let rig = Rig::plain(upstream.address);
     let answer = over_tcp(&rig, "www.example");
@@ -100,6 +102,7 @@ fn what_cannot_be_read_for_its_cut_has_tc_as_well() {
             Act::send(bytes)
         }
         Transport::Tcp => Act::Close,
+        other => unreachable!("an upstream is not asked by {}", other.label()),
     });
     let rig = Rig::plain(upstream.address);
     assert_eq!(rig.ask("www.example", Rtype::A).text(), "NOERROR tc |  | ");

@@ -92,7 +92,8 @@ fn hits_allocate_nothing() {
 }
 
 fn between_the_system_calls() {
-    let config = config(&["127.0.0.1:0"], closed());
+    let mut config = config(&["127.0.0.1:0"], closed());
+    config.server.edns.nsid = "server-1".into();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let publisher = Publisher::new(Snapshot::build(&record_set(ESTATE), &options(), 1));
     let settings = Settings::new(&config, Vec::new());
@@ -105,13 +106,15 @@ fn between_the_system_calls() {
         Handler::new(resolver, &publisher, &policies, local, metrics.shared(), Pending::default());
     let socket = Arc::new(UdpSocket::bind(config.server.listen[0], false).unwrap());
     let peer = "127.0.0.1:4000".parse().unwrap();
-    // Alias, plain hit, NODATA, EDNS, responses from the cache, and what is rejected.
+    // Alias, plain hit, NODATA, EDNS, responses from the cache, options, and what is rejected.
     let queries = [
         query("contoso.azurecr.io", Rtype::A, 0x0100, None),
         query("Contoso.PrivateLink.azurecr.io", Rtype::A, 0x0100, Some(1232)),
         query("contoso.azurecr.io", Rtype::AAAA, 0, Some(4096)),
         query("www.Example.org", Rtype::A, 0x0100, None),
         query("www.example.org", Rtype::A, 0x0100, Some(1232)),
+        with_options(query("contoso.azurecr.io", Rtype::A, 0x0100, Some(1232))),
+        with_options(query("www.example.org", Rtype::A, 0x0100, Some(1232))),
         query("contoso.azurecr.io", Rtype::A, 0x2000, None),
     ];
     let mut batch = Batch::new(BATCH_LEN);
@@ -123,14 +126,23 @@ fn between_the_system_calls() {
                 assert!(batch.place(query, peer));
             }
             handler.batch(resolve::now(), &socket, &mut batch);
-            // The last of each six is rejected.
-            hits += batch.len() / 6 * 5;
+            // The last of each eight is rejected.
+            hits += batch.len() / 8 * 7;
             messages += batch.len();
             replies += batch.queued();
         }
     });
     assert_eq!(replies, messages, "every message got a reply");
     assert_eq!(counted, 0, "allocations for {hits} hits among {messages} messages");
+}
+
+/// The query with a client cookie and the question for the server's identifier in its OPT.
+fn with_options(mut query: Vec<u8>) -> Vec<u8> {
+    let options = [0, 10, 0, 8, 1, 2, 3, 4, 5, 6, 7, 8, 0, 3, 0, 0];
+    let len = query.len();
+    query[len - 1] = options.len() as u8;
+    query.extend_from_slice(&options);
+    query
 }
 
 /// Puts a response for `qname` into the cache, as of now.

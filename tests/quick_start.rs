@@ -48,7 +48,7 @@ fn ask(daemon: &Daemon, qname: &str, qtype: Rtype, transport: Transport, edns: O
             buf.truncate(len);
             buf
         }
-        Transport::Tcp => {
+        _ => {
             let mut stream = TcpStream::connect(daemon.dns).expect("a connection");
             stream.set_read_timeout(Some(PATIENCE)).expect("set");
             stream.write_all(&[&(query.len() as u16).to_be_bytes()[..], &query].concat()).expect("sent");

@@ -34,6 +34,7 @@ fn files_that_it_names_exist() {
         "config/on-premises.toml",
         "systemd/hubdns.service",
         "benches/RESULTS.md",
+        "tests/conformance/PEERS.md",
     ] {
         assert!(readme().contains(file), "{file} is not named");
         assert!(root.join(file).exists(), "{file} is missing");

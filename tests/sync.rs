@@ -25,6 +25,7 @@ fn config(state_dir: &Path, sources: Vec<Source>) -> Config {
             allow: Vec::new(),
             denied: Denied::Refuse,
             udp_max_bytes: 1232,
+            edns: hubdns::config::Edns::default(),
             state_dir: state_dir.to_owned(),
             keep_generations: 2,
             control_socket: None,

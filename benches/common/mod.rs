@@ -120,7 +120,7 @@ const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 8, 0, 1));
 #[inline(never)]
 pub fn packet(query: &mut Query, buf: &mut [u8], len: usize, snapshot: &Snapshot) -> usize {
     let Some(datagram) = buf.get(..len) else { return 0 };
-    if query.read(datagram).is_err() {
+    if query.read_usual(datagram).is_err() {
         return 0;
     }
     let view = if snapshot.has_views() { snapshot.view_of(CLIENT) } else { 0 };

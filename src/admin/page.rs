@@ -26,6 +26,15 @@ pub(super) fn render(status: &Status, findings: &[FindingRow]) -> String {
     page.push_str("<a href=\"/livez\">livez</a> · ");
     page.push_str("<a href=\"/v1/findings\">findings</a></p>\n");
     show_findings(&mut page, findings, now);
+    let listeners = status.listeners.iter().map(|l| {
+        let kind = if l.proxied { format!("{}, behind a proxy", l.transport) } else { l.transport.clone() };
+        let connections = l.connections.map(|count| count.to_string()).unwrap_or_default();
+        let left = l.certificate_not_after.map(|end| left(now, end)).unwrap_or_default();
+        let problem =
+            l.certificate_problem.as_ref().map(|problem| format!("; {problem}")).unwrap_or_default();
+        [l.address.clone(), kind, connections, left + &problem]
+    });
+    table(&mut page, "Listeners", ["address", "transport", "connections", "certificate"], listeners);
     let zones = status.zones.iter().map(|z| [z.apex.clone(), z.policy.clone(), z.rrsets.to_string()]);
     table(&mut page, "Zones", ["apex", "other names", "RRsets"], zones);
     let sources = status.sources.iter().map(|s| {
@@ -146,6 +155,15 @@ fn ago(now: u64, then: u64) -> String {
         seconds @ 120..=7199 => format!("{} min ago", seconds / 60),
         seconds @ 7200..=172_799 => format!("{} h ago", seconds / 3600),
         seconds => format!("{} d ago", seconds / 86_400),
+    }
+}
+
+/// `for 42 d`: how much longer something is good.
+fn left(now: u64, end: u64) -> String {
+    match end.saturating_sub(now) {
+        0 => "ended".to_owned(),
+        seconds @ 1..=172_799 => format!("for {} h", seconds / 3600),
+        seconds => format!("for {} d", seconds / 86_400),
     }
 }
 

@@ -25,6 +25,9 @@ pub struct Status {
     pub unready: Vec<String>,
     /// Addresses that answer DNS.
     pub listen: Vec<String>,
+    /// All listeners, encrypted ones and those behind proxies included.
+    #[serde(default)]
+    pub listeners: Vec<ListenerRow>,
     /// Addresses that answer HTTP.
     pub admin: Vec<String>,
     /// Where published sets are saved.
@@ -45,6 +48,23 @@ pub struct Status {
     pub rules: Vec<RuleRow>,
     /// How many findings there are, by severity.
     pub findings: FindingCounts,
+}
+
+/// A listener.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListenerRow {
+    /// Its address.
+    pub address: String,
+    /// What is spoken there: `plain` (UDP and TCP), `tls`, `https` or `quic`.
+    pub transport: String,
+    /// Whether proxies put headers before what they send.
+    pub proxied: bool,
+    /// Connections that are open, where they are counted for each listener.
+    pub connections: Option<u64>,
+    /// Until when its certificate is good, Unix seconds.
+    pub certificate_not_after: Option<u64>,
+    /// Why new files of its certificate are not in use, if they are not.
+    pub certificate_problem: Option<String>,
 }
 
 /// How many findings there are, by severity.

@@ -54,6 +54,8 @@ fn render(status: &view::Status) -> String {
     let look = if error + warning + info == 0 { "" } else { " (hubdns findings)" };
     let _ = writeln!(page, "{:16} {error} error, {warning} warning, {info} info{look}", "findings");
     page.push('\n');
+    page.push_str(&listeners(status));
+    page.push('\n');
     let zones: Vec<_> = status
         .zones
         .iter()
@@ -83,4 +85,32 @@ fn render(status: &view::Status) -> String {
         .collect();
     page.push_str(&text::table(["FORWARD", "GROUP", "UPSTREAMS"], &rules));
     page
+}
+
+fn listeners(status: &view::Status) -> String {
+    let rows: Vec<_> = status
+        .listeners
+        .iter()
+        .map(|listener| {
+            let proxied = if listener.proxied { ", behind a proxy" } else { "" };
+            let connections = listener.connections.map(|count| count.to_string()).unwrap_or_default();
+            let certificate = match (&listener.certificate_problem, listener.certificate_not_after) {
+                (Some(problem), _) => text::plain(problem),
+                (None, Some(end)) => good_for(end),
+                (None, None) => String::new(),
+            };
+            let transport = text::plain(&listener.transport) + proxied;
+            [text::plain(&listener.address), transport, connections, certificate]
+        })
+        .collect();
+    text::table(["LISTENER", "TRANSPORT", "CONNECTIONS", "CERTIFICATE"], &rows)
+}
+
+/// How much longer a certificate is good that ends at `end`, Unix seconds.
+fn good_for(end: u64) -> String {
+    match end.saturating_sub(crate::events::unix_now()) {
+        0 => "ended".to_owned(),
+        seconds @ 1..=172_799 => format!("good for {} h", seconds / 3600),
+        seconds => format!("good for {} d", seconds / 86_400),
+    }
 }

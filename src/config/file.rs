@@ -13,8 +13,10 @@ use ipnet::IpNet;
 
 use crate::wire::{Name, Rtype};
 
+use super::edns::EdnsTable;
 use super::governor::{BudgetTable, HealthTable, PolicyTable};
 use super::schema::table;
+use super::transports::{ListenerTable, TcpTable, UdpTable};
 use super::upstream::{Pin, UpstreamUrl};
 use super::value::{Cloud, CloudKind, UpstreamAddress};
 use super::{AnswerMode, CredentialKind, Denied, Discovery, LogFormat, OwnMissing, Steering};
@@ -30,6 +32,10 @@ table! {
         udp: UdpTable = {};
         /// DNS over TCP.
         tcp: TcpTable = {};
+        /// EDNS options of responses.
+        edns: EdnsTable = {};
+        /// Listeners besides those of `server.listen`: encrypted ones, and those behind a proxy.
+        listeners: Vec<ListenerTable> = [];
         /// Admin HTTP.
         admin: AdminTable = {};
         /// Logs.
@@ -92,35 +98,6 @@ table! {
         /// the worker on the core that received the query. `cpu` needs a core for each worker,
         /// and a network card that spreads queries over the same cores.
         steering: Steering = "hash";
-    }
-
-    /// DNS over UDP.
-    struct UdpTable {
-        /// Largest response by UDP, in bytes; more goes by TCP. 1232 crosses every path without
-        /// fragments (RFC 9715 recommends at most 1400).
-        max_bytes: u16 = 1232, in 512..=4096;
-        /// Receive buffer that each socket asks for, in bytes. More than `net.core.rmem_max` is
-        /// granted only with `CAP_NET_ADMIN`.
-        receive_buffer_bytes: u32 = 4_194_304, in 4096..=1_073_741_823;
-        /// Send buffer that each socket asks for, in bytes. More than `net.core.wmem_max` is
-        /// granted only with `CAP_NET_ADMIN`.
-        send_buffer_bytes: u32 = 1_048_576, in 4096..=1_073_741_823;
-    }
-
-    /// DNS over TCP (RFC 7766).
-    struct TcpTable {
-        /// Connections in all; further ones are closed at once.
-        max_connections: usize = 1024, in 1..=1_000_000;
-        /// Connections per client address. A few corporate resolvers may be all the clients there
-        /// are, so this is no small number.
-        max_connections_per_client: usize = 256, in 1..=1_000_000;
-        /// Queries in flight per connection; further ones are read when these are answered.
-        max_queries_per_connection: usize = 64, in 1..=65_535;
-        /// A connection without traffic is closed after this, in seconds. One that has brought
-        /// nothing yet stays with the kernel for a second first, and counts only then.
-        idle_timeout_seconds: u32 = 10, in 1..=3600;
-        /// Every connection is closed after this, once idle, in seconds.
-        total_timeout_seconds: u32 = 600, in 1..=86_400;
     }
 
     /// Admin HTTP: `/metrics`, `/livez`, `/readyz`.

@@ -12,6 +12,7 @@
 
 mod advice;
 mod azure;
+mod edns;
 mod error;
 mod file;
 mod governor;
@@ -21,6 +22,7 @@ mod rdata;
 mod schema;
 mod special;
 mod summary;
+mod transports;
 mod trust;
 mod upstream;
 mod validate;
@@ -30,12 +32,14 @@ pub use advice::advice;
 pub use azure::{
     AzureCloud, AzureIdentity, AzureSource, CredentialKind, Discovery, ManagedIdentity, ProxyUrl,
 };
+pub use edns::{CookieMode, CookieSecrets, Edns};
 pub use error::{ConfigError, OVERRIDES, Problem};
 pub use governor::{AZURE_DNS, Governor, Policy, UpstreamBudget};
 pub use keys::{KeyDoc, keys, keys_table};
 pub use load::Overrides;
 pub(crate) use rdata::from_text as rdata_from_text;
 pub use summary::summary;
+pub use transports::{ClientCertificates, Encrypted, EncryptedTransport, Listener, Service};
 pub use trust::{TrustError, trusted_certificates};
 pub use upstream::{Pin, Streams, Upstream, UpstreamTransport};
 
@@ -58,6 +62,8 @@ pub struct Config {
     pub udp: Udp,
     /// DNS over TCP.
     pub tcp: Tcp,
+    /// Listeners besides those of `server`.
+    pub listeners: Vec<Listener>,
     /// Admin HTTP.
     pub admin: Admin,
     /// Logs.
@@ -95,6 +101,8 @@ pub struct Server {
     pub denied: Denied,
     /// Largest UDP response in bytes (RFC 9715), 512 to 4096.
     pub udp_max_bytes: u16,
+    /// EDNS options of responses.
+    pub edns: Edns,
     /// Where published sets are saved.
     pub state_dir: PathBuf,
     /// How many published sets are kept there; at least 2.

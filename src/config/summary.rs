@@ -2,7 +2,7 @@
 
 use std::fmt::{Display, Write as _};
 
-use super::{AzureSource, Config, Source, Upstreams};
+use super::{AzureSource, Config, Service, Source, Upstreams};
 
 /// Listeners, access, names, sources, upstreams and rules, one line each.
 pub fn summary(config: &Config) -> String {
@@ -13,6 +13,19 @@ pub fn summary(config: &Config) -> String {
     let server = &config.server;
     let workers = if server.workers == 1 { "worker" } else { "workers" };
     line("listen", format!("{} (UDP and TCP, {} {workers})", list(&server.listen), server.workers));
+    for listener in &config.listeners {
+        let spoken = match &listener.service {
+            Service::Plain => "UDP and TCP".to_owned(),
+            Service::Encrypted(settings) => settings.transport.label().to_owned(),
+        };
+        let proxies = &listener.proxies;
+        let proxies = if proxies.is_empty() {
+            String::new()
+        } else {
+            format!(", PROXY headers from {}", list(proxies))
+        };
+        line("listener", format!("{} ({spoken}{proxies})", listener.address));
+    }
     line("allow", list(&server.allow));
     let admin = &config.admin.listen;
     line("admin", if admin.is_empty() { "off".to_owned() } else { list(admin) });

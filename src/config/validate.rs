@@ -3,9 +3,11 @@
 //! against each other.
 
 mod azure;
+mod edns;
 mod estate;
 mod forward;
 mod governor;
+mod listeners;
 mod names;
 mod server;
 mod sources;
@@ -31,6 +33,7 @@ pub(super) fn validate(
     let worker = server::worker(&file.worker);
     let udp = server::udp(&file.udp);
     let tcp = server::tcp(&file.tcp, &mut report);
+    let listeners = listeners::listeners(file, base_dir, &mut report);
     let admin = server::admin(file, &mut report);
     let log = server::log(&file.log, &mut report);
     let names = names::names(&file.names, &mut report);
@@ -48,6 +51,7 @@ pub(super) fn validate(
             worker,
             udp,
             tcp,
+            listeners,
             admin,
             log,
             names,

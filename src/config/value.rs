@@ -11,8 +11,11 @@ use crate::wire::{Name, Rcode, Rtype};
 
 use super::error::Report;
 use super::schema::{Limits, Value, describe, quote};
+use super::transports::{ClientCertificates, EncryptedTransport, ListenerTransport};
 use super::upstream::{Pin, UpstreamUrl};
-use super::{AnswerMode, CredentialKind, Denied, Discovery, LogFormat, OwnMissing, Policy, Steering};
+use super::{
+    AnswerMode, CookieMode, CredentialKind, Denied, Discovery, LogFormat, OwnMissing, Policy, Steering,
+};
 
 /// The port that DNS servers listen on (RFC 1035 section 4.2).
 const DNS_PORT: u16 = 53;
@@ -282,6 +285,16 @@ words! {
         "fastest" => Self::Fastest,
         "round-robin" => Self::RoundRobin,
     };
+    ListenerTransport, Self::Plain, "\"plain\", \"tls\", \"https\" or \"quic\"", {
+        "plain" => Self::Plain,
+        "tls" => Self::Encrypted(EncryptedTransport::Tls),
+        "https" => Self::Encrypted(EncryptedTransport::Https),
+        "quic" => Self::Encrypted(EncryptedTransport::Quic),
+    };
+    ClientCertificates, Self::Required, "\"required\" or \"optional\"", {
+        "required" => Self::Required,
+        "optional" => Self::Optional,
+    };
     CloudKind, Self::Public, "\"public\", \"us-government\", \"china\" or \"custom\"", {
         "public" => Self::Public,
         "us-government" => Self::UsGovernment,
@@ -306,6 +319,11 @@ words! {
         "public" => Self::Public,
         "us-government" => Self::UsGovernment,
         "china" => Self::China,
+    };
+    CookieMode, Self::Answer, "\"off\", \"answer\" or \"require\"", {
+        "off" => Self::Off,
+        "answer" => Self::Answer,
+        "require" => Self::Require,
     };
     Denied, Self::Refuse, "\"refuse\" or \"drop\"", {
         "refuse" => Self::Refuse,

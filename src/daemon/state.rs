@@ -146,6 +146,13 @@ impl State {
         let state = self.status.get();
         info!(version = VERSION, commit = COMMIT, workers = config.server.workers, "hubdns started");
         self.events.serving(&self.listen, config.server.workers);
+        for listener in self.running().map(|running| running.listeners()).unwrap_or_default() {
+            if listener.transport != "plain" || listener.is_proxied {
+                let (address, transport, proxied) =
+                    (listener.address, listener.transport, listener.is_proxied);
+                info!(%address, transport, proxied, "listening");
+            }
+        }
         for address in &self.admin {
             info!(%address, "admin HTTP listening");
         }
@@ -284,6 +291,7 @@ impl Control for State {
             config_applied_at: self.events.applied_at(),
             unready: self.unready(),
             listen: self.listen.iter().map(SocketAddr::to_string).collect(),
+            listeners: self.running().map(|running| inspect::listener_rows(&running)).unwrap_or_default(),
             admin: self.admin.iter().map(SocketAddr::to_string).collect(),
             state_dir: config.server.state_dir.display().to_string(),
             generation: state.generation,

@@ -171,6 +171,15 @@ codes! {
     /// Changes of files are found by polling.
     FilesPolled = "files-polled", Info,
         "Raise `fs.inotify.max_user_watches`, or leave it: changes are found some seconds later.";
+    /// The certificate of an encrypted listener ends soon.
+    CertificateEnding = "certificate-ending", Warning,
+        "Renew it; new files are taken into use by themselves.";
+    /// The certificate of an encrypted listener has ended; clients that check it refuse hubdns.
+    CertificateEnded = "certificate-ended", Error,
+        "Renew it; new files are taken into use by themselves.";
+    /// New files of a listener's certificate cannot be used; the one before still is.
+    CertificateRefused = "certificate-refused", Warning,
+        "Correct the files: the certificate with those that vouch for it, and its key, both PEM.";
 }
 
 /// The codes as a table in Markdown, for the README.

@@ -20,6 +20,7 @@ mod evidence;
 mod ignore;
 mod ledger;
 mod names;
+mod notices;
 mod records;
 mod ways;
 mod zones;
@@ -32,6 +33,7 @@ pub use code::{Code, Severity, UnknownCode, UnknownSeverity, codes_table};
 pub use evidence::{Evidence, examine};
 pub use ignore::Ignored;
 pub use ledger::{FLAP_SECONDS, Ledger, Stamped, since};
+pub use notices::Notices;
 
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

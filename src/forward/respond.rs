@@ -2,7 +2,7 @@
 
 use crate::wire::edns::{Edns, OPT_LEN};
 use crate::wire::header::{self, Counts, HEADER_LEN};
-use crate::wire::message::{Message, Section};
+use crate::wire::message::{Message, Record, Section};
 use crate::wire::{Ede, Flags, Rcode, Rtype, read_u32};
 
 use super::entry::ede_option;
@@ -161,17 +161,26 @@ pub fn set_ttls(ttls: &[u8], ttl: u32, end: usize, buf: &mut [u8]) {
 }
 
 /// Where the message ends when it may be `room` bytes long, and whether it
-/// lacks something that TC must tell of: additional records may be left out
-/// without a word (RFC 2181 section 9).
+/// lacks something that TC must tell of. What the answer does not need is left
+/// out without a word, RRset by RRset (RFC 2181 section 9).
 #[cold]
 fn shorten(bytes: &[u8], room: usize, counts: &mut Counts) -> (usize, bool) {
     let Some(message) = Message::parse(bytes) else { return (room.min(bytes.len()), true) };
     let mut end = message.question_end();
     let mut kept = Counts { question: 1, ..Counts::default() };
     let mut truncated = false;
+    // The end and the counts before the RRset of the last record.
+    let mut before_rrset = (end, kept);
+    let mut last: Option<Record> = None;
     for record in message.records() {
+        if !last.is_some_and(|last| is_one_rrset(&message, &last, &record)) {
+            before_rrset = (end, kept);
+        }
         if record.end() > room {
-            truncated = record.section != Section::Additional;
+            truncated = is_needed(&message, &record);
+            if !truncated {
+                (end, kept) = before_rrset;
+            }
             break;
         }
         end = record.end();
@@ -180,9 +189,30 @@ fn shorten(bytes: &[u8], room: usize, counts: &mut Counts) -> (usize, bool) {
             Section::Authority => kept.authority += 1,
             Section::Additional => kept.additional += 1,
         }
+        last = Some(record);
     }
     *counts = kept;
     (end, truncated)
+}
+
+/// Whether the response is less than an answer without `record` and what
+/// follows: servers of the zone, behind an answer, are only told on the way.
+fn is_needed(message: &Message<'_>, record: &Record) -> bool {
+    match record.section {
+        Section::Answer => true,
+        Section::Additional => false,
+        Section::Authority => {
+            let mut left = message
+                .records()
+                .filter(|other| other.section == Section::Authority && other.owner_at >= record.owner_at);
+            message.counts().answer == 0 || left.any(|other| other.rtype != Rtype::NS)
+        }
+    }
+}
+
+fn is_one_rrset(message: &Message<'_>, one: &Record, other: &Record) -> bool {
+    let is_alike = (one.section, one.rtype, one.class) == (other.section, other.rtype, other.class);
+    is_alike && message.owner(one) == message.owner(other)
 }
 
 /// Appends our OPT, with the extended errors if they fit.

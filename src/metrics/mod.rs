@@ -11,6 +11,8 @@ pub mod azure;
 pub mod exporter;
 pub mod forward;
 pub mod governor;
+pub mod labels;
+pub mod listeners;
 pub mod process;
 pub mod queries;
 pub mod response_cache;

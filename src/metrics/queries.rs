@@ -12,6 +12,7 @@
 //! from the parsed datagram to the finished response, and counts if it was a
 //! hit. It holds neither the time in the socket's queue nor the system calls.
 
+mod cookies;
 mod counts;
 
 use std::cell::Cell;
@@ -24,8 +25,10 @@ use crate::answer::Transport;
 use crate::metrics::{Export, Exporter};
 use crate::resolve::Origin;
 use crate::socket::Fault;
-use crate::wire::{DropReason, Rcode};
+use crate::wire::Rcode;
 
+pub use super::labels::{Dropped, Ended, Operation, ProxyHeader, TurnedAway};
+pub use cookies::CookieResult;
 pub use counts::QueryCounts;
 
 /// Upper bounds of the buckets of `answer_duration_seconds`, in nanoseconds.
@@ -34,10 +37,11 @@ const BUCKETS: [u64; 13] = [
     10_000_000,
 ];
 
-const TRANSPORTS: [Transport; 2] = [Transport::Udp, Transport::Tcp];
+const TRANSPORTS: [Transport; 5] =
+    [Transport::Udp, Transport::Tcp, Transport::Tls, Transport::Https, Transport::Quic];
 const ORIGINS: [Origin; 3] = [Origin::Hit, Origin::Forward, Origin::Error];
 /// Response codes with a label of their own, and one that stands for the others.
-const RCODES: [Rcode; 8] = [
+const RCODES: [Rcode; 9] = [
     Rcode::NOERROR,
     Rcode::FORMERR,
     Rcode::SERVFAIL,
@@ -45,101 +49,9 @@ const RCODES: [Rcode; 8] = [
     Rcode::NOTIMP,
     Rcode::REFUSED,
     Rcode::BADVERS,
+    Rcode::BADCOOKIE,
     Rcode(u16::MAX),
 ];
-
-/// Declares an enum of label values with its list and its labels.
-macro_rules! labels {
-    ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident $text:literal),+ $(,)? }) => {
-        $(#[$meta])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum $name { $($(#[$doc])* $variant),+ }
-
-        impl $name {
-            const ALL: &[Self] = &[$(Self::$variant),+];
-
-            /// The label for metrics.
-            pub const fn label(self) -> &'static str {
-                match self { $(Self::$variant => $text),+ }
-            }
-        }
-    };
-}
-
-labels! {
-    /// Why a query got no response.
-    Dropped {
-        /// Shorter than a header.
-        Short "short",
-        /// A response, which must never be answered.
-        Response "response",
-        /// From a client outside the allowed prefixes.
-        Denied "denied",
-        /// From source port 0, where nothing can be sent.
-        PortZero "port_zero",
-        /// Given up without an answer: too much else was waiting.
-        Abandoned "abandoned",
-        /// The TCP connection was gone when the answer was ready.
-        ClientGone "client_gone",
-    }
-}
-
-labels! {
-    /// What a socket was asked to do when it failed.
-    Operation {
-        /// Receive a datagram.
-        Receive "receive",
-        /// Send a datagram.
-        Send "send",
-        /// Accept a connection.
-        Accept "accept",
-        /// Wait for sockets.
-        Wait "wait",
-    }
-}
-
-labels! {
-    /// Why a TCP connection was turned away.
-    TurnedAway {
-        /// Too many connections in all.
-        Total "total",
-        /// Too many connections of that client.
-        Client "client",
-        /// A client outside the allowed prefixes.
-        Denied "denied",
-    }
-}
-
-labels! {
-    /// Why a TCP connection ended.
-    Ended {
-        /// The client closed it.
-        Client "client",
-        /// No query within the idle timeout.
-        Idle "idle",
-        /// Older than the total timeout.
-        Total "total",
-        /// The client sent what is no query, or a message of no length.
-        Protocol "protocol",
-        /// The client did not take its answers in time.
-        Stalled "stalled",
-        /// The socket failed.
-        Error "error",
-        /// The server drains.
-        Drained "drained",
-        /// The client's prefix is no longer allowed.
-        Denied "denied",
-    }
-}
-
-impl From<DropReason> for Dropped {
-    fn from(reason: DropReason) -> Self {
-        match reason {
-            DropReason::Short => Self::Short,
-            DropReason::Response => Self::Response,
-        }
-    }
-}
 
 /// One set of counters, on cache lines of its own.
 #[derive(Debug, Default)]
@@ -149,6 +61,7 @@ struct Set {
     responses: [[[AtomicU64; ORIGINS.len()]; RCODES.len()]; TRANSPORTS.len()],
     own_missing: AtomicU64,
     dropped: [AtomicU64; Dropped::ALL.len()],
+    cookies: [AtomicU64; CookieResult::ALL.len()],
     faults: [[AtomicU64; Fault::ALL.len()]; Operation::ALL.len()],
     panics: AtomicU64,
     buckets: [AtomicU64; BUCKETS.len() + 1],
@@ -156,6 +69,7 @@ struct Set {
     accepted: AtomicU64,
     turned_away: [AtomicU64; TurnedAway::ALL.len()],
     ended: [AtomicU64; Ended::ALL.len()],
+    proxy_headers: [AtomicU64; ProxyHeader::ALL.len()],
 }
 
 /// How a counter is written.
@@ -270,6 +184,14 @@ impl<W: Writers> Recorder<W> {
         W::add(&self.set.nanos, nanos);
     }
 
+    /// Counts a PROXY header, or the lack of one.
+    #[cold]
+    pub fn proxy_header(&self, what: ProxyHeader) {
+        if let Some(counter) = self.set.proxy_headers.get(what as usize) {
+            W::add(counter, 1);
+        }
+    }
+
     /// Counts a TCP connection accepted and admitted.
     pub fn accepted(&self) {
         W::add(&self.set.accepted, 1);
@@ -295,6 +217,9 @@ const fn transport_index(transport: Transport) -> usize {
     match transport {
         Transport::Udp => 0,
         Transport::Tcp => 1,
+        Transport::Tls => 2,
+        Transport::Https => 3,
+        Transport::Quic => 4,
     }
 }
 
@@ -312,7 +237,8 @@ const fn rcode_index(rcode: Rcode) -> usize {
     match rcode.0 {
         code @ 0..=5 => code as usize,
         16 => 6,
-        _ => 7,
+        23 => 7,
+        _ => 8,
     }
 }
 
@@ -338,11 +264,6 @@ impl QueryMetrics {
         Recorder { set: Arc::clone(&self.shared), writers: PhantomData }
     }
 
-    /// Moves the gauge of open TCP connections.
-    pub fn connections(&self, change: i32) {
-        self.connections.fetch_add(change, Ordering::Relaxed);
-    }
-
     /// TCP connections open now.
     pub fn open_connections(&self) -> i32 {
         self.connections.load(Ordering::Relaxed)
@@ -351,6 +272,18 @@ impl QueryMetrics {
     fn sum(&self, counter: impl Fn(&Set) -> Option<&AtomicU64>) -> u64 {
         let sets = self.workers.iter().chain(std::iter::once(&self.shared));
         sets.filter_map(|set| counter(set)).map(|counter| counter.load(Ordering::Relaxed)).sum()
+    }
+}
+
+/// Something that shows how many connections are open.
+pub trait OpenConnections: std::fmt::Debug + Send + Sync {
+    /// Moves the gauge of open connections.
+    fn connections(&self, change: i32);
+}
+
+impl OpenConnections for QueryMetrics {
+    fn connections(&self, change: i32) {
+        self.connections.fetch_add(change, Ordering::Relaxed);
     }
 }
 
@@ -373,8 +306,14 @@ impl Export for QueryMetrics {
             let value = self.sum(|set| set.dropped.get(at));
             out.counter("queries_dropped_total", "Queries that got no response.", &labels, value);
         }
+        self.export_cookies(out);
         self.export_duration(out);
         self.export_connections(out);
+        for (at, what) in ProxyHeader::ALL.iter().enumerate() {
+            let value = self.sum(|set| set.proxy_headers.get(at));
+            let help = "PROXY headers of listeners that take them, by what became of them.";
+            out.counter("proxy_headers_total", help, &[("result", what.label())], value);
+        }
         for (at, operation) in Operation::ALL.iter().enumerate() {
             for fault in Fault::ALL {
                 let labels = [("operation", operation.label()), ("reason", fault.label())];
@@ -458,7 +397,7 @@ mod tests {
         shared.response(Transport::Tcp, Rcode(9), Origin::Forward);
         assert_eq!(metrics.sum(|set| set.queries.first()), 7);
         assert_eq!(metrics.sum(|set| set.responses[0].get(6)?.get(2)), 2);
-        assert_eq!(metrics.sum(|set| set.responses[1].get(7)?.get(1)), 1);
+        assert_eq!(metrics.sum(|set| set.responses[1].get(8)?.get(1)), 1);
     }
 
     #[test]
@@ -483,6 +422,6 @@ mod tests {
         for (at, rcode) in RCODES.into_iter().enumerate() {
             assert_eq!(rcode_index(rcode), at);
         }
-        assert_eq!(RCODES[rcode_index(Rcode(23))].label(), "other");
+        assert_eq!(RCODES[rcode_index(Rcode(22))].label(), "other");
     }
 }

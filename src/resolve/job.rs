@@ -122,7 +122,7 @@ impl Job {
                 let truncated = entry.flags().0 & Flags::TC;
                 self.complete(entry.bytes(), entry.age(now), entry.rcode(), truncated, entry.ede(), now)
             }
-            None => Verdict::Fail { rcode: entry.rcode(), ede: None },
+            None => Verdict::Fail { rcode: entry.rcode(), ede: Some(Ede::CHAIN_FAILED) },
         }
     }
 

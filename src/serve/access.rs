@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use ipnet::IpNet;
 
+use super::cookie::Cookies;
 use crate::config::{self, Denied};
 
 /// The first and the last IPv4-mapped address. No range of IPv6 holds any.
@@ -162,13 +163,23 @@ pub struct Policy {
     pub denied: Denied,
     /// Largest UDP response in bytes, which our OPT announces too.
     pub udp_size: u16,
+    /// The identifier of this server for those who ask (RFC 5001); empty for none.
+    pub nsid: Box<[u8]>,
+    /// Cookies (RFC 7873).
+    pub cookies: Cookies,
 }
 
 impl Policy {
     /// The policy that `server` configures.
     pub fn new(server: &config::Server) -> Self {
         let allow = AccessList::new(&server.allow);
-        Self { allow, denied: server.denied, udp_size: server.udp_max_bytes }
+        Self {
+            allow,
+            denied: server.denied,
+            udp_size: server.udp_max_bytes,
+            nsid: server.edns.nsid.as_bytes().into(),
+            cookies: Cookies::new(&server.edns),
+        }
     }
 }
 
@@ -310,7 +321,13 @@ mod tests {
 
     #[test]
     fn a_reader_sees_a_replaced_policy() {
-        let policy = |prefix| Policy { allow: list(&[prefix]).0, denied: Denied::Refuse, udp_size: 1232 };
+        let policy = |prefix| Policy {
+            allow: list(&[prefix]).0,
+            denied: Denied::Refuse,
+            udp_size: 1232,
+            nsid: Box::default(),
+            cookies: Cookies::new(&config::Edns::default()),
+        };
         let policies = Policies::new(policy("10.0.0.0/8"));
         let mut reader = policies.reader();
         let client: IpAddr = "192.0.2.1".parse().unwrap();

@@ -18,17 +18,18 @@ use std::net::{IpAddr, Shutdown, TcpStream};
 use std::sync::Arc;
 
 use super::access::PolicyReader;
+use super::ask::{Asked, Asking};
 use super::context;
+use super::extras::Asker;
 use super::framing::{Frame, Output, PREFIX, append};
 use super::gate::Permit;
 use super::late::{Mailbox, Outcome, TcpReply};
-use super::reject::reject;
+use super::proxy::{self, Proxied};
 use super::tcp::Service;
-use crate::answer::{Lookup, Transport};
-use crate::metrics::queries::{Dropped, Ended, Local};
-use crate::resolve::{Origin, Resolved};
+use crate::answer::Transport;
+use crate::metrics::queries::{Dropped, Ended, Local, ProxyHeader};
 use crate::socket::{Interest, Poller};
-use crate::wire::{Query, Response};
+use crate::wire::{Offer, Query};
 
 /// How long (in milliseconds) and how far a closing connection is read, so that
 /// what the client still sends does not turn our close into a reset that eats
@@ -55,8 +56,10 @@ pub(super) struct Common {
 #[derive(Debug)]
 pub(super) struct Connection {
     stream: TcpStream,
+    /// The effective client, once the preface was read.
     client: IpAddr,
     token: u64,
+    preface: Preface,
     /// What was read and could not be answered yet.
     input: Vec<u8>,
     /// What the client has not taken yet, from `written` on.
@@ -76,15 +79,34 @@ pub(super) struct Connection {
     failed: bool,
     /// What the poller was asked to watch for; nothing while a connection is new.
     watched: Option<Interest>,
-    _permit: Permit,
+    permit: Permit,
+}
+
+/// What stands before the first message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Preface {
+    /// Nothing: the sender is the client.
+    Nothing,
+    /// A PROXY header, which names the client.
+    Header,
+    /// No PROXY header: the sender is not one of those that may send it.
+    NoHeader,
 }
 
 impl Connection {
-    pub(super) fn new(stream: TcpStream, client: IpAddr, token: u64, now: u64, permit: Permit) -> Self {
+    pub(super) fn new(
+        stream: TcpStream,
+        client: IpAddr,
+        token: u64,
+        now: u64,
+        permit: Permit,
+        preface: Preface,
+    ) -> Self {
         Self {
             stream,
             client,
             token,
+            preface,
             input: Vec::new(),
             output: Vec::new(),
             written: 0,
@@ -96,7 +118,7 @@ impl Connection {
             linger: None,
             failed: false,
             watched: None,
-            _permit: permit,
+            permit,
         }
     }
 
@@ -281,6 +303,57 @@ impl Connection {
     /// Answers the whole messages of `bytes`, as far as the limits allow.
     /// Returns how many bytes are done with.
     fn answer(&mut self, common: &mut Common, bytes: &[u8]) -> usize {
+        if self.preface == Preface::Nothing {
+            return self.answer_messages(common, bytes);
+        }
+        match self.read_preface(common, bytes) {
+            Some(len) => len + self.answer_messages(common, bytes.get(len..).unwrap_or_default()),
+            None if self.ending.is_some() => bytes.len(),
+            None => 0,
+        }
+    }
+
+    /// Reads what stands before the messages, once: its length; `None` while it
+    /// is not there, and where it ends the connection.
+    #[cold]
+    fn read_preface(&mut self, common: &mut Common, bytes: &[u8]) -> Option<usize> {
+        let counters = &common.counters;
+        let read = proxy::read(bytes);
+        if self.preface == Preface::NoHeader {
+            // A length of 13 may be the start of a message yet.
+            if read == Proxied::Partial && bytes.len() < proxy::SIGNATURE.len() {
+                return None;
+            }
+            self.preface = Preface::Nothing;
+            if read == Proxied::None {
+                return Some(0);
+            }
+            counters.proxy_header(ProxyHeader::Unlisted);
+            self.end(Ended::Protocol);
+            return None;
+        }
+        let (len, client) = match read {
+            Proxied::Partial => return None,
+            Proxied::Header { len, client } => (len, client),
+            Proxied::None | Proxied::Malformed => {
+                let missing = read == Proxied::None;
+                counters.proxy_header(if missing { ProxyHeader::Missing } else { ProxyHeader::Malformed });
+                self.end(Ended::Protocol);
+                return None;
+            }
+        };
+        counters.proxy_header(if client.is_some() { ProxyHeader::Named } else { ProxyHeader::Local });
+        self.preface = Preface::Nothing;
+        self.client = client.map_or(self.client, |client| client.ip());
+        if let Err(reason) = self.permit.name(self.client) {
+            counters.turned_away(reason);
+            self.end(Ended::Denied);
+            return None;
+        }
+        Some(len)
+    }
+
+    fn answer_messages(&mut self, common: &mut Common, bytes: &[u8]) -> usize {
         let Common { service, counters, policy, mailbox, query, output, now, .. } = common;
         let most = service.limits.max_queries_per_connection;
         if Frame::first_of(bytes) == Frame::Partial || !self.output.is_empty() || self.in_flight >= most {
@@ -288,12 +361,25 @@ impl Connection {
         }
         let policy = policy.load();
         if !policy.allow.admits(self.client) {
-            // The prefix was taken from the list while the connection was open.
+            // The prefix was taken from the list while the connection was open, or
+            // a proxy speaks for somebody who may not ask.
             self.end(Ended::Denied);
             return bytes.len();
         }
         let snapshot = service.publisher.current();
-        let context = context(Transport::Tcp, self.client, policy, &snapshot);
+        let asking = Asking {
+            resolver: &service.resolver,
+            counters,
+            context: context(Transport::Tcp, self.client, policy, &snapshot),
+            snapshot: &snapshot,
+            now: *now,
+            asker: Asker {
+                policy,
+                client: self.client,
+                transport: Transport::Tcp,
+                offer: Offer { keepalive: Some(service.limits.keepalive()), padding: false },
+            },
+        };
         let (mut rest, mut queries) = (bytes, 0);
         while self.output.is_empty() && self.in_flight < most && !self.failed {
             let message = match Frame::first_of(rest) {
@@ -309,32 +395,15 @@ impl Connection {
             rest = rest.get(PREFIX + message.len()..).unwrap_or_default();
             queries += 1;
             let place = output.place(message);
-            if let Err(why) = query.read(message) {
-                match reject(&why, context.udp_size, place) {
-                    Ok((len, rcode)) => {
-                        counters.response(Transport::Tcp, rcode, Origin::Error);
-                        output.keep(len);
-                    }
-                    Err(reason) => {
-                        // What must not be answered has no place in a stream of queries.
-                        counters.dropped(reason.into());
-                        self.end(Ended::Protocol);
-                        rest = &[];
-                        break;
-                    }
-                }
-            } else {
-                let mut out = Response::new(place, context.limit(query));
-                let reply = || TcpReply::new(mailbox, self.token, self.client, service.pending.one());
-                match service.resolver.resolve(query, &context, &snapshot, *now, &mut out, reply) {
-                    Resolved::Ready { len, rcode, origin, lookup } => {
-                        counters.response(Transport::Tcp, rcode, origin);
-                        if lookup == Some(Lookup::OwnMissing) {
-                            counters.own_missing();
-                        }
-                        output.keep(len);
-                    }
-                    Resolved::Pending => self.in_flight += 1,
+            let reply =
+                |extras| TcpReply::new(mailbox, self.token, self.client, extras, service.pending.one());
+            match asking.ask(query, message, place, reply) {
+                Asked::Ready(len) => output.keep(len),
+                Asked::Pending => self.in_flight += 1,
+                Asked::Unfit => {
+                    self.end(Ended::Protocol);
+                    rest = &[];
+                    break;
                 }
             }
             if output.is_full() {

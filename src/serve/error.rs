@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
+use super::encrypted::CertificateError;
 use crate::answer::Transport;
 
 /// Why serving could not start.
@@ -24,6 +25,17 @@ pub enum ServeError {
         /// Why not.
         reason: String,
     },
+    /// The certificate of an encrypted listener cannot be used.
+    #[error("cannot serve {address} with its certificate")]
+    Certificate {
+        /// The listener.
+        address: SocketAddr,
+        /// What is wrong with the files.
+        source: CertificateError,
+    },
+    /// The threads of encrypted listeners could not be made.
+    #[error("cannot start the encrypted listeners")]
+    Runtime(#[source] io::Error),
     /// A packet worker could not be made.
     #[error("cannot start a packet worker")]
     Worker(#[source] io::Error),
@@ -44,6 +56,8 @@ impl ServeError {
         match self {
             Self::Bind { .. } => "bind",
             Self::Steering { .. } => "steering",
+            Self::Certificate { .. } => "certificate",
+            Self::Runtime(_) => "runtime",
             Self::Worker(_) => "worker",
         }
     }

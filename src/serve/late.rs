@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::extras::Extras;
 use super::udp::OnePending;
 use crate::resolve::{Origin, Reply};
 use crate::socket::Waker;
@@ -62,13 +63,21 @@ pub(super) struct TcpReply {
     mailbox: Arc<Mailbox>,
     token: u64,
     client: IpAddr,
+    /// What the response carries besides; boxed, as most have none.
+    extras: Option<Box<Extras>>,
     sent: bool,
     _pending: OnePending,
 }
 
 impl TcpReply {
-    pub(super) fn new(mailbox: &Arc<Mailbox>, token: u64, client: IpAddr, pending: OnePending) -> Self {
-        Self { mailbox: Arc::clone(mailbox), token, client, sent: false, _pending: pending }
+    pub(super) fn new(
+        mailbox: &Arc<Mailbox>,
+        token: u64,
+        client: IpAddr,
+        extras: Option<Box<Extras>>,
+        pending: OnePending,
+    ) -> Self {
+        Self { mailbox: Arc::clone(mailbox), token, client, extras, sent: false, _pending: pending }
     }
 
     fn post(&self, outcome: Outcome) {
@@ -77,8 +86,11 @@ impl TcpReply {
 }
 
 impl Reply for TcpReply {
-    fn send(mut self: Box<Self>, response: Vec<u8>, rcode: Rcode, origin: Origin) {
+    fn send(mut self: Box<Self>, mut response: Vec<u8>, rcode: Rcode, origin: Origin) {
         self.sent = true;
+        if let Some(extras) = &self.extras {
+            extras.extend(&mut response);
+        }
         self.post(Outcome::Response(response, rcode, origin));
     }
 
@@ -113,7 +125,7 @@ mod tests {
         let mut woken = 0;
         for _ in 0..2 {
             let reply =
-                |token| Box::new(TcpReply::new(&mailbox, token, IpAddr::from([127, 0, 0, 1]), pending.one()));
+                |token| Box::new(TcpReply::new(&mailbox, token, [127, 0, 0, 1].into(), None, pending.one()));
             let (first, second) = (reply(7), reply(8));
             assert_eq!(pending.count(), 2);
             first.send(vec![1], Rcode::NOERROR, Origin::Forward);

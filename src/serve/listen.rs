@@ -9,6 +9,7 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::ServeError;
+use super::access::AccessList;
 use crate::answer::Transport;
 use crate::socket::{Buffers, UdpSocket, defer_accept};
 
@@ -25,6 +26,8 @@ const PORT_ATTEMPTS: usize = 32;
 #[derive(Debug)]
 pub(super) struct Bind {
     pub(super) address: SocketAddr,
+    /// Who puts a PROXY header before what it sends, if anybody does.
+    pub(super) proxies: Option<Arc<AccessList>>,
     pub(super) tcp: TcpListener,
     /// One for each worker.
     pub(super) udp: Vec<Arc<UdpSocket>>,
@@ -56,10 +59,11 @@ fn bind_both(address: SocketAddr, workers: usize, buffers: Buffers) -> Result<Bi
     let udp = (0..workers.max(1)).map(|_| UdpSocket::bind_with(address, workers > 1, buffers).map(Arc::new));
     let udp = udp.collect::<io::Result<Vec<_>>>();
     let udp = udp.map_err(|source| ServeError::bind(Transport::Udp, address, source))?;
-    Ok(Bind { address, tcp, udp })
+    Ok(Bind { address, proxies: None, tcp, udp })
 }
 
-fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
+/// A listener that waits for connections already.
+pub(super) fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
     let kind = Type::STREAM.nonblocking().cloexec();
     let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::TCP))?;
     // Connections of a server that ended a moment ago (TIME_WAIT) must not keep us from starting.

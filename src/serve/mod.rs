@@ -1,26 +1,34 @@
-//! Serving clients: packet workers for UDP, threads for TCP, and who may ask.
+//! Serving clients: packet workers for UDP, threads for TCP, tasks for what is
+//! encrypted, and who may ask.
 //!
 //! ```text
 //! Server::bind ─▶ Bound ─▶ start ─▶ Running ─▶ drain ─▶ stop
 //!                                     │
 //!       udp-0, udp-1, ...  ───────────┤  pinned threads: worker.rs, udp.rs
-//!       tcp-0, tcp-1, ...  ───────────┘  threads: tcp.rs, connection.rs
+//!       tcp-0, tcp-1, ...  ───────────┤  threads: tcp.rs, connection.rs
+//!       encrypted          ───────────┘  a runtime: encrypted/ (TLS, HTTPS, QUIC)
 //! ```
 //!
-//! Both transports enter [`crate::resolve::Resolver::resolve`] and share
-//! [`reject`]; they differ in how bytes arrive and leave. A transport to come
-//! (TLS, HTTPS, QUIC) is a sibling of `tcp.rs` with the same inputs.
+//! All transports enter [`crate::resolve::Resolver::resolve`] and share
+//! [`reject`]; those of streams share `ask.rs` as a whole. They differ in how
+//! bytes arrive and leave.
 
 pub mod access;
+mod ask;
 mod connection;
+pub mod cookie;
+pub mod encrypted;
 mod error;
+mod extras;
 mod framing;
 mod gate;
 mod late;
 mod listen;
 mod outgoing;
 mod patience;
+pub mod proxy;
 pub mod reject;
+mod shown;
 mod sockets;
 mod spin;
 mod tcp;
@@ -34,17 +42,19 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 pub use error::ServeError;
+pub use shown::ListenerState;
 
 use crate::answer::{Context, Transport};
 use crate::config::{self, Config};
 use crate::metrics::Export;
+use crate::metrics::listeners::Listeners;
 use crate::metrics::queries::{QueryCounts, QueryMetrics};
 use crate::resolve::Resolver;
 use crate::snapshot::Snapshot;
 use crate::snapshot::publish::Publisher;
 use crate::socket::{Buffers, allowed_cores};
-use access::{Policies, Policy};
-use gate::Gate;
+use access::{AccessList, Policies, Policy};
+use gate::{Gate, Room};
 use listen::Bind;
 use sockets::ServeMetrics;
 use tcp::{Limits, Service, TcpWorker};
@@ -84,9 +94,10 @@ impl Server {
         };
         let mut binds = Vec::with_capacity(config.server.listen.len());
         let mut left_out = None;
-        for address in &config.server.listen {
-            match listen::bind(*address, workers, asked) {
-                Ok(bind) => {
+        for (address, proxies) in plain(config) {
+            match listen::bind(address, workers, asked) {
+                Ok(mut bind) => {
+                    bind.proxies = proxies;
                     sockets::steer(config.worker.steering, &bind.udp, &cores)?;
                     sockets::report_buffers(&bind, asked);
                     binds.push(bind);
@@ -102,6 +113,7 @@ impl Server {
             return Err(error);
         }
         Ok(Bound {
+            encrypted: encrypted::Bound::bind(config)?,
             binds,
             workers,
             policy: Policy::new(&config.server),
@@ -111,9 +123,20 @@ impl Server {
     }
 }
 
+/// The listeners for UDP and TCP, with those who send PROXY headers there.
+fn plain(config: &Config) -> impl Iterator<Item = (SocketAddr, Option<Arc<AccessList>>)> {
+    let more = config.listeners.iter().filter(|listener| listener.service == config::Service::Plain);
+    let more = more.map(|listener| {
+        let has_proxies = !listener.proxies.is_empty();
+        (listener.address, has_proxies.then(|| Arc::new(AccessList::new(&listener.proxies))))
+    });
+    config.server.listen.iter().map(|address| (*address, None)).chain(more)
+}
+
 /// Listeners that are bound and not yet served: queries wait in their sockets.
 #[derive(Debug)]
 pub struct Bound {
+    encrypted: encrypted::Bound,
     binds: Vec<Bind>,
     workers: usize,
     policy: Policy,
@@ -123,9 +146,10 @@ pub struct Bound {
 
 impl Bound {
     /// The listen addresses with their real ports, in the order of the
-    /// configuration. UDP and TCP of one address share the port.
+    /// configuration. UDP and TCP of one address share the port. Those that
+    /// proxies alone should use are not among them, nor are encrypted ones.
     pub fn local_addrs(&self) -> Vec<SocketAddr> {
-        self.binds.iter().map(|bind| bind.address).collect()
+        self.binds.iter().filter(|bind| bind.proxies.is_none()).map(|bind| bind.address).collect()
     }
 
     /// The sizes of the UDP buffers that the kernel granted, per listen address.
@@ -140,12 +164,17 @@ impl Bound {
     /// A thread or an epoll that the system refuses; what had been started ends
     /// again.
     pub fn start(self, resolver: &Resolver, publisher: &Arc<Publisher>) -> Result<Running, ServeError> {
+        let addresses = self.local_addrs();
         let (metrics, mut locals) = QueryMetrics::new(2 * self.workers);
         let tcp_locals = locals.split_off(self.workers);
         let policies = Policies::new(self.policy);
         let pending = Pending::default();
-        let gate =
-            Gate::new(self.tcp.max_connections, self.tcp.max_connections_per_client, Arc::clone(&metrics));
+        let room = Room {
+            total: self.tcp.max_connections,
+            per_client: self.tcp.max_connections_per_client,
+            prefix_bits: (32, 128),
+        };
+        let gate = Gate::new(room, Arc::clone(&metrics) as Arc<_>);
         let service = Arc::new(Service {
             limits: Limits::new(&self.tcp),
             resolver: resolver.clone(),
@@ -157,8 +186,15 @@ impl Bound {
         });
         let shared = metrics.shared();
         let sockets = self.binds.iter().flat_map(|bind| bind.udp.iter().cloned()).collect();
+        let encrypted_metrics = Listeners(self.encrypted.metrics());
+        let encrypted = {
+            let service = encrypted::Service::new(resolver, publisher, &policies, &pending, metrics.shared());
+            self.encrypted.start(service, self.workers)?
+        };
         let mut running = Running {
-            addresses: self.binds.iter().map(|bind| bind.address).collect(),
+            encrypted,
+            addresses,
+            plain: self.binds.iter().map(|bind| (bind.address, bind.proxies.is_some())).collect(),
             policies,
             pending,
             service: Arc::clone(&service),
@@ -166,7 +202,7 @@ impl Bound {
             drain: Stop::new().map_err(ServeError::Worker)?,
             threads: Vec::with_capacity(2 * self.workers),
             pulses: Vec::with_capacity(self.workers),
-            metrics: Arc::new(ServeMetrics::new(metrics, sockets)),
+            metrics: Arc::new(ServeMetrics::new(metrics, sockets, encrypted_metrics)),
         };
         let cores = allowed_cores();
         for (index, local) in locals.into_iter().enumerate() {
@@ -178,7 +214,10 @@ impl Bound {
                 shared.clone(),
                 running.pending.clone(),
             );
-            let sockets = self.binds.iter().filter_map(|bind| bind.udp.get(index).cloned()).collect();
+            let sockets = self.binds.iter();
+            let sockets =
+                sockets.filter_map(|bind| Some((bind.udp.get(index)?.clone(), bind.proxies.clone())));
+            let sockets = sockets.collect();
             let core = index.checked_rem(cores.len()).and_then(|at| cores.get(at)).copied();
             let worker = Worker::new(sockets, handler, Arc::clone(&running.stop), core, self.spin);
             let worker = worker.map_err(ServeError::Worker)?;
@@ -188,7 +227,8 @@ impl Bound {
         }
         let pulses: Vec<_> = running.pulses.iter().map(Arc::downgrade).collect();
         publisher.on_publish(move || pulses.iter().filter_map(Weak::upgrade).for_each(|pulse| pulse.ask()));
-        let listeners: Vec<_> = self.binds.into_iter().map(|bind| Arc::new(bind.tcp)).collect();
+        let listeners = self.binds.into_iter().map(|bind| (Arc::new(bind.tcp), bind.proxies));
+        let listeners: Vec<_> = listeners.collect();
         for (index, local) in tcp_locals.into_iter().enumerate() {
             let (stop, drain) = (Arc::clone(&running.stop), Arc::clone(&running.drain));
             let worker = TcpWorker::new(&listeners, Arc::clone(&service), local, stop, drain);
@@ -203,7 +243,10 @@ impl Bound {
 /// A server at work. Dropping it stops it without a drain.
 #[derive(Debug)]
 pub struct Running {
+    encrypted: Option<encrypted::Running>,
     addresses: Vec<SocketAddr>,
+    /// All plain listeners, and whether proxies send headers there.
+    plain: Vec<(SocketAddr, bool)>,
     policies: Arc<Policies>,
     pending: Pending,
     service: Arc<Service>,
@@ -257,9 +300,14 @@ impl Running {
     /// Returns whether nothing was left. [`Running::stop`] comes next.
     pub async fn drain(&self, limit: Duration) -> bool {
         self.drain.ask();
+        if let Some(encrypted) = &self.encrypted {
+            encrypted.drain();
+        }
         let (service, pending) = (&self.service, &self.pending);
         let is_busy = || {
-            service.accepting.load(Ordering::Acquire) > 0 || service.gate.count() > 0 || pending.count() > 0
+            let encrypted = self.encrypted.as_ref().is_some_and(encrypted::Running::is_busy);
+            let tcp = service.accepting.load(Ordering::Acquire) > 0 || service.gate.count() > 0;
+            encrypted || tcp || pending.count() > 0
         };
         let emptied = async {
             while is_busy() {
@@ -279,6 +327,7 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.stop.ask();
+        drop(self.encrypted.take());
         for thread in self.threads.drain(..) {
             // A worker catches its panics; there is nothing to pass on.
             let _ = thread.join();

@@ -27,7 +27,7 @@ pub fn reject(reject: &Reject, udp_size: u16, buf: &mut [u8]) -> Result<(usize, 
                 authentic: false,
                 edns,
                 udp_size,
-                ede: None,
+                ede: (rcode == Rcode::NOTIMP).then_some(Ede::NOT_SUPPORTED),
             };
             Ok((out.finish(&closing), rcode))
         }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::ServeError;
 use super::listen::Bind;
 use crate::config::Steering;
+use crate::metrics::listeners::Listeners;
 use crate::metrics::queries::{QueryCounts, QueryMetrics};
 use crate::metrics::{Export, Exporter};
 use crate::socket::{Buffers, UdpSocket, steer_by_core};
@@ -57,6 +58,7 @@ pub(super) fn report_buffers(bind: &Bind, asked: Buffers) {
 pub(super) struct ServeMetrics {
     queries: Arc<QueryMetrics>,
     sockets: Vec<Arc<UdpSocket>>,
+    encrypted: Listeners,
 }
 
 impl ServeMetrics {
@@ -66,14 +68,19 @@ impl ServeMetrics {
     }
 
     /// Of these counters and sockets; those of one address lie side by side.
-    pub(super) const fn new(queries: Arc<QueryMetrics>, sockets: Vec<Arc<UdpSocket>>) -> Self {
-        Self { queries, sockets }
+    pub(super) const fn new(
+        queries: Arc<QueryMetrics>,
+        sockets: Vec<Arc<UdpSocket>>,
+        encrypted: Listeners,
+    ) -> Self {
+        Self { queries, sockets, encrypted }
     }
 }
 
 impl Export for ServeMetrics {
     fn export(&self, out: &mut Exporter) {
         self.queries.export(out);
+        self.encrypted.export(out);
         for group in self.sockets.chunk_by(|a, b| a.local_addr() == b.local_addr()) {
             let Some(first) = group.first() else { continue };
             let dropped = group.iter().map(|socket| u64::from(socket.dropped())).sum();

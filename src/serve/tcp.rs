@@ -22,8 +22,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use super::access::Policies;
-use super::connection::{Common, Connection};
+use super::access::{AccessList, Policies};
+use super::connection::{Common, Connection, Preface};
 use super::framing::Output;
 use super::gate::Gate;
 use super::late::{Letter, Mailbox, Outcome};
@@ -93,6 +93,11 @@ impl Limits {
     pub(super) const fn total(&self) -> u64 {
         self.total
     }
+
+    /// The idle timeout as RFC 7828 writes it: in units of 100 ms.
+    pub(super) fn keepalive(&self) -> u16 {
+        u16::try_from(self.idle / 100).unwrap_or(u16::MAX)
+    }
 }
 
 /// A thread that serves connections, before it runs. On cache lines of its own.
@@ -120,6 +125,8 @@ pub(super) struct TcpWorker {
 #[repr(align(128))]
 struct Listener {
     socket: Arc<TcpListener>,
+    /// Whose connections start with a PROXY header; `None` where nobody's do.
+    proxies: Option<Arc<AccessList>>,
     /// Connections to accept in one go. One where few come: looking for a second
     /// would be a system call in vain for each.
     budget: usize,
@@ -128,9 +135,10 @@ struct Listener {
 }
 
 impl TcpWorker {
-    /// A thread's worth of `listeners`, which it shares with others.
+    /// A thread's worth of `listeners`, which it shares with others: each with
+    /// those who send PROXY headers, where there are such.
     pub(super) fn new(
-        listeners: &[Arc<TcpListener>],
+        listeners: &[(Arc<TcpListener>, Option<Arc<AccessList>>)],
         service: Arc<Service>,
         counters: Local,
         stop: Arc<Stop>,
@@ -141,11 +149,15 @@ impl TcpWorker {
         stop.watch(&poller, STOP)?;
         drain.watch(&poller, DRAIN)?;
         poller.add_once_each(&mailbox.waker, MAIL)?;
-        for (token, listener) in (LISTENERS..).zip(listeners) {
+        for (token, (listener, _)) in (LISTENERS..).zip(listeners) {
             poller.add_shared(listener, token)?;
         }
-        let listeners =
-            listeners.iter().map(|socket| Listener { socket: Arc::clone(socket), budget: 1, paused: None });
+        let listeners = listeners.iter().map(|(socket, proxies)| Listener {
+            socket: Arc::clone(socket),
+            proxies: proxies.clone(),
+            budget: 1,
+            paused: None,
+        });
         let now = resolve::now();
         let tick = (service.limits.idle / TICKS).min(LONGEST_TICK);
         service.accepting.fetch_add(1, Ordering::Relaxed);
@@ -291,7 +303,7 @@ impl TcpWorker {
         listener.budget = (budget * 2).min(MOST_ACCEPTED);
         for _ in 0..budget {
             match socket::accept(&socket) {
-                Ok((stream, peer)) => self.admit(stream, peer),
+                Ok((stream, peer)) => self.admit(at, stream, peer),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     if let Some(listener) = self.listeners.get_mut(at) {
                         listener.budget = 1;
@@ -317,16 +329,26 @@ impl TcpWorker {
         }
     }
 
-    /// Starts serving a connection, or closes it.
-    fn admit(&mut self, stream: TcpStream, peer: SocketAddr) {
+    /// Starts serving a connection from the listener `at`, or closes it.
+    fn admit(&mut self, at: usize, stream: TcpStream, peer: SocketAddr) {
         let client = peer.ip();
+        let proxies = self.listeners.get(at).and_then(|listener| listener.proxies.as_ref());
+        let preface = match proxies {
+            None => Preface::Nothing,
+            Some(proxies) if proxies.admits(client) => Preface::Header,
+            Some(_) => Preface::NoHeader,
+        };
         let common = &mut self.common;
-        if !common.policy.load().allow.admits(client) {
+        // Of a proxy's connection its header tells who asks.
+        let is_named = preface != Preface::Header;
+        if is_named && !common.policy.load().allow.admits(client) {
             // A refusal would take a read first: closing tells as much, for less.
             common.counters.turned_away(TurnedAway::Denied);
             return;
         }
-        let permit = match common.service.gate.admit(client) {
+        let gate = &common.service.gate;
+        let permit = if is_named { gate.admit(client) } else { gate.admit_unnamed() };
+        let permit = match permit {
             Ok(permit) => permit,
             Err(reason) => {
                 common.counters.turned_away(reason);
@@ -335,7 +357,8 @@ impl TcpWorker {
         };
         common.counters.accepted();
         let now = common.now;
-        let token = self.connections.insert(|token| Connection::new(stream, client, token, now, permit));
+        let token =
+            self.connections.insert(|token| Connection::new(stream, client, token, now, permit, preface));
         self.new.push(token);
         if let Some(connection) = self.connections.get(token) {
             self.wheel.put(place(token), connection.deadline(&self.common));

@@ -31,29 +31,35 @@
 //! the sample reads two per 16 batches. Locks are none: snapshot and policy
 //! are two atomic loads per batch, counters are the worker's own.
 
+mod ahead;
+mod proxied;
+mod reply;
+
+use std::cell::Cell;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
+use ahead::{FEW, read_ahead};
+
 use super::access::{Known, Policies, Policy, PolicyReader};
 use super::context;
-use super::outgoing::{self, Outgoing};
+use super::extras::{Admission, Asker, Extras, unix_seconds};
 use super::reject::{deny, oversized, reject};
-use crate::answer::{Context, Hit, Lookup, Outcome, Transport, answer};
+use crate::answer::{self, Context, Hit, Lookup, Outcome, Transport, answer};
 use crate::config::Denied;
 use crate::metrics::queries::{Dropped, Local, Shared};
-use crate::resolve::{Origin, Reply, Resolved, Resolver};
+use crate::resolve::{Origin, Resolved, Resolver};
 use crate::snapshot::publish::{Publisher, Reader};
 use crate::snapshot::{COLD, Snapshot};
 use crate::socket::{BATCH_LEN, Batch, Message, Sender, Source, UdpSocket};
-use crate::wire::{Query, Rcode, Reject, Response};
+use crate::wire::{Flags, Offer, Query, Rcode, Reject, Response, Unusual, header};
+
+pub use reply::UdpReply;
 
 /// Every how many batches one message is timed; a power of two.
 const SAMPLE_EVERY: usize = 16;
-
-/// Messages of a batch below which nothing is gained by reading ahead.
-const FEW: usize = 4;
 
 /// Turns queries into responses for one worker. On cache lines of its own: it
 /// is written for every message.
@@ -124,7 +130,10 @@ impl Handler {
         let len = batch.len();
         let Self { snapshot, policy, batches, query, ahead, ahead_beyond, is_cached, fixed } = self;
         fixed.local.queries(Transport::Udp, len);
-        let turn = Turn { now, socket, policy: policy.load(), snapshot: snapshot.load() };
+        let (policy, snapshot) = (policy.load(), snapshot.load());
+        let looks_at_client = snapshot.has_views() || policy.cookies.is_required();
+        let unix = Cell::new(0);
+        let turn = Turn { now, socket, policy, snapshot, client: None, looks_at_client, unix: &unix };
         let sampled = sampled(*batches, len);
         *batches = batches.wrapping_add(1);
         let is_large = turn.snapshot.names() > *ahead_beyond;
@@ -193,28 +202,6 @@ impl Handler {
     }
 }
 
-/// Reads all messages, and has the memory read that their answers take, so that
-/// a large table, where there is one, is not waited for once per message. Bit n of the result: the
-/// n-th of `ahead` is the n-th message, which is a query.
-#[inline(never)]
-fn read_ahead(large: Option<&Arc<Snapshot>>, ahead: &mut [Query], batch: &mut Batch) -> u64 {
-    let (mut read, mut hashes, mut count) = (0, [0; BATCH_LEN], 0);
-    for (index, query) in ahead.iter_mut().enumerate().take(batch.len()) {
-        let Some(message) = batch.message(index).filter(|message| !message.truncated) else { continue };
-        if query.read(message.buffer.get(..message.len).unwrap_or_default()).is_ok()
-            && let Some(hash) = hashes.get_mut(count)
-        {
-            *hash = query.qname.hash();
-            count += 1;
-            read |= 1 << index;
-        }
-    }
-    if let Some(snapshot) = large {
-        snapshot.touch(hashes.get(..count).unwrap_or_default());
-    }
-    read
-}
-
 /// The message of this batch to time, if there is one: the place rotates, since
 /// the first message of a batch finds colder caches than the rest.
 #[inline]
@@ -226,11 +213,19 @@ fn sampled(batches: usize, len: usize) -> usize {
 }
 
 /// What is loaded once per batch.
+#[derive(Clone, Copy)]
 struct Turn<'t> {
     now: u64,
     socket: &'t Arc<UdpSocket>,
     policy: &'t Policy,
     snapshot: &'t Arc<Snapshot>,
+    /// The client, where a proxy named one; else the sender is.
+    client: Option<IpAddr>,
+    /// Whether the answer may depend on more than the question: on the
+    /// client's view, or on its cookie.
+    looks_at_client: bool,
+    /// Unix seconds, once somebody asked; 0 before.
+    unix: &'t Cell<u32>,
 }
 
 /// What became of a message.
@@ -287,14 +282,17 @@ impl Fixed {
             return self.deny(turn.policy, buffer, len, truncated);
         }
         let udp_size = turn.policy.udp_size;
-        let view = if turn.snapshot.has_views() { view_of(turn, sender) } else { 0 };
+        let view = if turn.looks_at_client {
+            if turn.policy.cookies.is_required() {
+                return self.unusual(turn, query, sender, truncated, len, buffer);
+            }
+            view_of(turn, sender)
+        } else {
+            0
+        };
         let context = Context { transport: Transport::Udp, udp_size, view, is_client: true };
-        if truncated {
-            let why = oversized(buffer);
-            return self.reject(turn.policy, buffer, &why);
-        }
-        if !is_read && let Err(why) = query.read(buffer.get(..len).unwrap_or_default()) {
-            return self.reject(turn.policy, buffer, &why);
+        if truncated || !is_read && query.read_usual(buffer.get(..len).unwrap_or_default()).is_err() {
+            return self.unusual(turn, query, sender, truncated, len, buffer);
         }
         let mut out = Response::new(buffer, usize::MAX);
         match answer(query, &context, turn.snapshot, &mut out) {
@@ -315,15 +313,67 @@ impl Fixed {
         out: &mut Response<'_>,
     ) -> Done {
         let Some(peer) = sender.peer() else { return Done::NOTHING };
-        let reply = || self.later(turn.socket, peer, sender.source());
-        match self.resolver.go_on(outcome, query, &context, turn.snapshot, turn.now, out, reply) {
+        let client = turn.client.unwrap_or(peer.ip());
+        let reply = || self.later(turn.socket, client, peer, sender.source(), None);
+        let resolved = self.resolver.go_on(outcome, query, &context, turn.snapshot, turn.now, out, reply);
+        self.resolved(resolved, |len| len)
+    }
+
+    /// Counts what was resolved; `finish` makes the length out of that of the response.
+    fn resolved(&self, resolved: Resolved, finish: impl FnOnce(usize) -> usize) -> Done {
+        match resolved {
             Resolved::Ready { len, rcode, origin, lookup } => {
                 if lookup == Some(Lookup::OwnMissing) {
                     self.local.own_missing();
                 }
-                self.counted(len, rcode, origin)
+                self.counted(finish(len), rcode, origin)
             }
             Resolved::Pending => Done { code: Code::Later, len: 0 },
+        }
+    }
+
+    /// What is no query, is one with EDNS options, or needs a cookie.
+    #[cold]
+    #[inline(never)]
+    fn unusual(
+        &self,
+        turn: &Turn<'_>,
+        query: &mut Query,
+        sender: Sender<'_>,
+        truncated: bool,
+        len: usize,
+        buffer: &mut [u8],
+    ) -> Done {
+        let Some(peer) = sender.peer() else { return Done::NOTHING };
+        let (policy, client) = (turn.policy, turn.client.unwrap_or(peer.ip()));
+        if truncated {
+            let why = oversized(buffer);
+            return self.reject(policy, buffer, &why, &Extras::NONE);
+        }
+        let asker = Asker { policy, client, transport: Transport::Udp, offer: Offer::default() };
+        let message = buffer.get(..len).unwrap_or_default();
+        let admission = match query.read_usual(message) {
+            Ok(()) => asker.without_cookie(Extras::NONE),
+            Err(Unusual::Options) => asker.admit(query, message, || turn.unix(), &self.local),
+            Err(Unusual::Rejected(why)) => {
+                let (why, extras) = asker.reject(why, message, || turn.unix(), &self.local);
+                Admission::Reject(why, extras)
+            }
+        };
+        let context = context(Transport::Udp, client, policy, turn.snapshot);
+        let mut out = Response::new(buffer, usize::MAX);
+        match admission {
+            Admission::Reject(why, extras) => self.reject(policy, out.buffer(), &why, &extras),
+            Admission::Truncate(extras) => {
+                let len = truncated_response(query, context, &mut out);
+                self.counted(extras.append(out.buffer(), len), Rcode::NOERROR, Origin::Error)
+            }
+            Admission::Answer(extras) => {
+                let reply = || self.later(turn.socket, client, peer, sender.source(), extras.boxed());
+                let resolved =
+                    self.resolver.resolve(query, &context, turn.snapshot, turn.now, &mut out, reply);
+                self.resolved(resolved, |len| extras.append(out.buffer(), len))
+            }
         }
     }
 
@@ -333,9 +383,9 @@ impl Fixed {
     }
 
     #[cold]
-    fn reject(&self, policy: &Policy, buffer: &mut [u8], why: &Reject) -> Done {
+    fn reject(&self, policy: &Policy, buffer: &mut [u8], why: &Reject, extras: &Extras) -> Done {
         match reject(why, policy.udp_size, buffer) {
-            Ok((len, rcode)) => self.counted(len, rcode, Origin::Error),
+            Ok((len, rcode)) => self.counted(extras.append(buffer, len), rcode, Origin::Error),
             Err(reason) => {
                 self.local.dropped(reason.into());
                 Done::NOTHING
@@ -356,11 +406,20 @@ impl Fixed {
     }
 
     #[cold]
-    fn later(&self, socket: &Arc<UdpSocket>, peer: SocketAddr, source: Option<Source>) -> UdpReply {
+    fn later(
+        &self,
+        socket: &Arc<UdpSocket>,
+        client: IpAddr,
+        peer: SocketAddr,
+        source: Option<Source>,
+        extras: Option<Box<Extras>>,
+    ) -> UdpReply {
         UdpReply {
             socket: Arc::clone(socket),
+            client,
             peer,
             source,
+            extras,
             counters: self.shared.clone(),
             sent: false,
             pending: Some(self.pending.one()),
@@ -374,49 +433,21 @@ fn view_of(turn: &Turn<'_>, sender: Sender<'_>) -> u8 {
     sender.ip().map_or(0, |client| context(Transport::Udp, client, turn.policy, turn.snapshot).view)
 }
 
-/// Sends a response that becomes ready on another thread, to the client and
-/// from the address that was asked.
-#[derive(Debug)]
-pub struct UdpReply {
-    socket: Arc<UdpSocket>,
-    peer: SocketAddr,
-    source: Option<Source>,
-    counters: Shared,
-    sent: bool,
-    pending: Option<OnePending>,
+/// A response without records and with TC, so that the client comes by TCP.
+fn truncated_response(query: &Query, context: Context, out: &mut Response<'_>) -> usize {
+    let len = answer::error(query, &context, Rcode::NOERROR, None, out);
+    let flags = header::flags(out.as_bytes()).unwrap_or_default();
+    header::set_flags(out.buffer(), Flags(flags.0 | Flags::TC));
+    len
 }
 
-impl Reply for UdpReply {
-    fn send(self: Box<Self>, response: Vec<u8>, rcode: Rcode, origin: Origin) {
-        (*self).send_slice(&response, rcode, origin);
-    }
-
-    fn send_slice(mut self, bytes: &[u8], rcode: Rcode, origin: Origin) {
-        self.sent = true;
-        let (peer, source, pending) = (self.peer, self.source, self.pending.take());
-        let response = Outgoing { bytes, peer, source, rcode, origin, pending };
-        outgoing::send(&self.socket, &self.counters, response);
-    }
-
-    fn client(&self) -> Option<IpAddr> {
-        Some(self.peer.ip())
-    }
-
-    fn is_rung_later(&self) -> bool {
-        // By the batch.
-        true
-    }
-
-    fn withdraw(mut self) {
-        self.sent = true;
-    }
-}
-
-impl Drop for UdpReply {
-    fn drop(&mut self) {
-        if !self.sent {
-            self.counters.dropped(Dropped::Abandoned);
+impl Turn<'_> {
+    /// Unix seconds, read once per batch at most.
+    fn unix(&self) -> u32 {
+        if self.unix.get() == 0 {
+            self.unix.set(unix_seconds());
         }
+        self.unix.get()
     }
 }
 

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use super::access::AccessList;
 use super::patience::Patience;
 use super::spin::Spin;
 use super::udp::Handler;
@@ -108,14 +109,17 @@ pub(super) struct Worker {
 #[repr(align(128))]
 struct Listener {
     socket: Arc<UdpSocket>,
+    /// Whose datagrams start with a PROXY header; `None` where nobody's do.
+    proxies: Option<Arc<AccessList>>,
     /// Whether it had something when last looked at.
     busy: bool,
 }
 
 impl Worker {
-    /// A worker for `sockets` that runs on `core`, if there is one to choose.
+    /// A worker for `sockets` that runs on `core`, if there is one to choose; with
+    /// each those who send PROXY headers to it, where there are such.
     pub(super) fn new(
-        sockets: Vec<Arc<UdpSocket>>,
+        sockets: Vec<(Arc<UdpSocket>, Option<Arc<AccessList>>)>,
         handler: Handler,
         stop: Arc<Stop>,
         core: Option<usize>,
@@ -125,10 +129,11 @@ impl Worker {
         let pulse = Arc::new(Pulse { beat: AtomicU64::new(0), waker: Waker::new()? });
         poller.add(&stop.waker, STOP)?;
         poller.add_once_each(&pulse.waker, PULSE)?;
-        for (token, socket) in (0..).zip(&sockets) {
+        for (token, (socket, _)) in (0..).zip(&sockets) {
             poller.add(socket, token)?;
         }
-        let sockets = sockets.into_iter().map(|socket| Listener { socket, busy: true }).collect();
+        let sockets =
+            sockets.into_iter().map(|(socket, proxies)| Listener { socket, proxies, busy: true }).collect();
         Ok(Self {
             sockets,
             handler,
@@ -192,7 +197,10 @@ impl Worker {
             let found = match batch.receive(&listener.socket) {
                 Ok(0) => 0,
                 Ok(found) => {
-                    let forwarded = self.handler.batch(now, &listener.socket, batch);
+                    let forwarded = match &listener.proxies {
+                        None => self.handler.batch(now, &listener.socket, batch),
+                        Some(proxies) => self.handler.proxied_batch(now, &listener.socket, proxies, batch),
+                    };
                     self.patience.note(found, forwarded);
                     let counters = self.handler.counters();
                     batch.send(&listener.socket, |fault| counters.fault(Operation::Send, fault));

@@ -9,7 +9,7 @@ use super::Sync;
 use super::policy::Policy;
 use crate::config::Config;
 use crate::events::outside;
-use crate::findings::{Code, Evidence, Finding, Ignored, Ledger, Severity, Stamped, examine};
+use crate::findings::{Code, Evidence, Finding, Ignored, Ledger, Notices, Severity, Stamped, examine};
 use crate::metrics::sync::SyncMetrics;
 use crate::routes::{Routes, Upstreams};
 use crate::snapshot::model::RecordSet;
@@ -28,6 +28,7 @@ pub(super) struct Findings {
     ledger: Ledger,
     routes: Routes,
     upstreams: Upstreams,
+    notices: Notices,
     told: Told,
 }
 
@@ -84,6 +85,7 @@ impl Findings {
         let evidence = Evidence { routes: &routes, upstreams: &upstreams, ..facts.evidence() };
         let mut fresh = said;
         fresh.extend(examine(&evidence));
+        fresh.extend(self.notices.get());
         fresh.retain(|finding| !self.ignored.covers(finding));
         let stamped = self.ledger.stamp(now, fresh);
         self.told.tell(&stamped, now);
@@ -107,6 +109,11 @@ impl Sync {
     pub fn attach_checks(&mut self, routes: Routes, upstreams: Upstreams) {
         self.routes = routes.clone();
         self.findings.attach(routes, upstreams);
+    }
+
+    /// Takes the handle of a part of the process that has findings of its own.
+    pub fn attach_notices(&mut self, notices: Notices) {
+        self.findings.notices = notices;
     }
 }
 

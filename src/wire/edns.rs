@@ -56,10 +56,9 @@ impl Edns {
     /// (its owner, one zero byte, just before). Returns the end of the record.
     /// The options are walked: lengths that lie make the OPT malformed.
     pub fn parse(message: &[u8], at: usize) -> Option<(Self, usize)> {
-        let class = read_u16(message, at + 2)?;
-        let ttl = read_u32(message, at + 4)?;
-        let len = read_u16(message, at + 8)?;
+        let fields = Self::parse_fields(message, at)?;
         let options_at = at + 10;
+        let len = read_u16(message, at + 8)?;
         let end = options_at + usize::from(len);
         let options = message.get(options_at..end)?;
         if !options.is_empty() {
@@ -69,15 +68,27 @@ impl Edns {
                 return None;
             }
         }
-        let edns = Self {
+        Some((Self { options_at: u16::try_from(options_at).ok()?, options_len: len, ..fields }, end))
+    }
+
+    /// [`Self::parse`] without the options, which may be anything.
+    pub fn parse_fields(message: &[u8], at: usize) -> Option<Self> {
+        let class = read_u16(message, at + 2)?;
+        let ttl = read_u32(message, at + 4)?;
+        Some(Self {
             udp_size: class.max(MIN_UDP_SIZE),
             version: (ttl >> 16) as u8,
             rcode_high: (ttl >> 24) as u8,
             dnssec_ok: ttl & 0x8000 != 0,
-            options_at: u16::try_from(options_at).ok()?,
-            options_len: len,
-        };
-        Some((edns, end))
+            options_at: 0,
+            options_len: 0,
+        })
+    }
+
+    /// This OPT as if it had no options.
+    #[must_use]
+    pub const fn without_options(self) -> Self {
+        Self { options_at: 0, options_len: 0, ..self }
     }
 
     /// The options, given the message that this OPT was read from.
@@ -134,6 +145,8 @@ impl Ede {
     pub const TRUNCATED: Self = Self { code: 23, text: "upstream's answer is truncated, and TCP fails" };
     /// 0: what has no code of its own, such as an upstream's REFUSED.
     pub const UPSTREAM_REFUSED: Self = Self { code: 0, text: "upstream refused the query" };
+    /// 0: the names that a chain leads to got an upstream's error.
+    pub const CHAIN_FAILED: Self = Self { code: 0, text: "an upstream failed further down the chain" };
     /// 0: too many queries wait for an upstream.
     pub const OVERLOADED: Self = Self { code: 0, text: "too many queries in flight" };
 

@@ -10,9 +10,11 @@ pub mod folded;
 pub mod header;
 pub mod message;
 pub mod name;
+pub mod options;
 pub mod query;
 pub mod rdata;
 pub mod response;
+pub mod tail;
 pub mod types;
 
 pub use body::Body;
@@ -20,8 +22,9 @@ pub use edns::{Ede, Edns};
 pub use folded::FoldedName;
 pub use header::{Flags, HEADER_LEN, Opcode};
 pub use name::{Name, NameError};
-pub use query::{DropReason, Query, Reject};
+pub use query::{DropReason, Query, Reject, Unusual};
 pub use response::Response;
+pub use tail::{Offer, Tail};
 pub use types::{Class, Rcode, Rtype};
 
 /// Reads a big-endian `u16` at `at`, if the bytes are there.

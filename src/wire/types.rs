@@ -117,6 +117,8 @@ impl Rcode {
     pub const REFUSED: Self = Self(5);
     /// EDNS version not supported (RFC 6891 section 9).
     pub const BADVERS: Self = Self(16);
+    /// The server cookie is missing or not good (RFC 7873 section 8).
+    pub const BADCOOKIE: Self = Self(23);
 
     /// The label for metrics, from a closed set: codes that hubdns neither
     /// makes nor expects share `other`.
@@ -129,6 +131,7 @@ impl Rcode {
             4 => "notimp",
             5 => "refused",
             16 => "badvers",
+            23 => "badcookie",
             _ => "other",
         }
     }
@@ -144,6 +147,7 @@ impl fmt::Display for Rcode {
             4 => f.pad("NOTIMP"),
             5 => f.pad("REFUSED"),
             16 => f.pad("BADVERS"),
+            23 => f.pad("BADCOOKIE"),
             other => f.pad(&format!("RCODE{other}")),
         }
     }

@@ -36,6 +36,7 @@ pub fn config(listen: &[&str], upstream: SocketAddr) -> Config {
             allow: prefixes.to_vec(),
             denied: config::Denied::Refuse,
             udp_max_bytes: 1232,
+            edns: config::Edns::default(),
             state_dir: "/nonexistent".into(),
             keep_generations: 2,
             control_socket: None,

@@ -89,6 +89,14 @@ pub fn record(line: &str) -> Vec<u8> {
             let names = [name(words[3]).as_wire(), name(words[4]).as_wire()].concat();
             names.into_iter().chain(numbers).collect()
         }
+        // Of any type, by RFC 3597 section 5.
+        _ if words[3] == "\\#" => {
+            let digits = words[5..].concat();
+            (0..digits.len())
+                .step_by(2)
+                .map(|at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap())
+                .collect()
+        }
         _ => rdata_from_text(rtype, &words[3..].join(" ")),
     };
     let mut bytes = spelled(words[0]);

@@ -5,6 +5,7 @@
 mod problems;
 mod problems_of_azure;
 mod problems_of_governor;
+mod problems_of_listeners;
 mod problems_of_sources;
 mod problems_of_upstreams;
 

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::config::error::Report;
-use crate::config::file::{ConfigFile, LogTable, TcpTable, UdpTable, WorkerTable};
+use crate::config::file::{ConfigFile, LogTable, WorkerTable};
 use crate::config::schema::quote;
+use crate::config::transports::{TcpTable, UdpTable};
 use crate::config::{Admin, Log, Server, Tcp, Udp, Worker};
 
 use super::{not_empty, ordered, resolve_path, seconds, unique};
@@ -30,6 +31,7 @@ pub(super) fn server(file: &ConfigFile, base_dir: &Path, report: &mut Report) ->
         allow: table.allow.clone(),
         denied: table.denied,
         udp_max_bytes: file.udp.max_bytes,
+        edns: super::edns::edns(&file.edns, base_dir, report),
         state_dir: resolve_path(base_dir, &table.state_dir),
         keep_generations: table.keep_generations,
         control_socket: control_socket(&table.control_socket, base_dir, report),
@@ -93,7 +95,7 @@ fn listeners(report: &mut Report, key: &str, listen: &[SocketAddr], dns: &[Socke
 }
 
 /// Whether two listeners would take each other's packets. Port 0 takes a free port each time.
-fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
+pub(super) fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
     let covers = a.ip() == b.ip()
         || (a.is_ipv4() == b.is_ipv4() && (a.ip().is_unspecified() || b.ip().is_unspecified()));
     a.port() == b.port() && a.port() != 0 && covers

@@ -10,13 +10,14 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use crate::admin::view::{
-    Explanation, FindingCounts, FindingRow, ForwardRow, GroupRow, LostRow, OriginRow, RecordRow, ResponseRow,
-    RuleRow, VariantRow, ZoneRow,
+    Explanation, FindingCounts, FindingRow, ForwardRow, GroupRow, ListenerRow, LostRow, OriginRow, RecordRow,
+    ResponseRow, RuleRow, VariantRow, ZoneRow,
 };
 use crate::answer::{Miss, Outcome};
 use crate::config::{Config, Upstreams};
 use crate::findings::{Finding, Severity};
 use crate::resolve::Resolver;
+use crate::serve::{ListenerState, Running};
 use crate::snapshot::Snapshot;
 use crate::snapshot::model::{AnswerOptions, RecordSet, Rrset, RrsetRef, Variant, Zone, ZonePolicy};
 use crate::sync::provenance::{Provenance, Sighting};
@@ -37,6 +38,19 @@ pub struct Inspection<'a> {
     pub provenance: &'a Provenance,
     /// The running resolver, which knows the host's own resolvers; absent offline.
     pub resolver: Option<&'a Resolver>,
+}
+
+/// The listeners of a running server.
+pub(super) fn listener_rows(running: &Running) -> Vec<ListenerRow> {
+    let row = |listener: ListenerState| ListenerRow {
+        address: listener.address.to_string(),
+        transport: listener.transport.to_owned(),
+        proxied: listener.is_proxied,
+        connections: listener.connections,
+        certificate_not_after: listener.certificate.as_ref().map(|certificate| certificate.not_after),
+        certificate_problem: listener.certificate.and_then(|certificate| certificate.problem),
+    };
+    running.listeners().into_iter().map(row).collect()
 }
 
 /// `bytes`, a whole message, in text.

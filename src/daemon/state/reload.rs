@@ -40,8 +40,11 @@ impl State {
             self.events.restart_needed(key);
         }
         self.resolver.reload(&Settings::new(&fresh, self.listen.clone()));
+        let mut certificates = Vec::new();
         if let Some(running) = self.running() {
             running.reload_access(&fresh.server);
+            running.reload_certificates();
+            certificates = running.certificates();
         }
         self.reload_route_checks(&fresh);
         let fresh = Arc::new(fresh);
@@ -49,6 +52,12 @@ impl State {
         self.events.configuration_applied(&name, false);
         let mut notes: Vec<String> =
             kept.iter().map(|key| format!("{key}: the change needs a restart")).collect();
+        notes.extend(certificates.into_iter().filter_map(|state| {
+            Some(format!(
+                "listener {}: the certificate before stays in use: {}",
+                state.address, state.problem?
+            ))
+        }));
         notes.extend(self.sync_under(&fresh));
         Ok(notes)
     }
@@ -110,6 +119,7 @@ fn keep_fixed(current: &Config, fresh: &mut Config) -> Vec<&'static str> {
     keep(current.worker != fresh.worker, "worker");
     keep(current.udp != fresh.udp, "udp.receive_buffer_bytes or udp.send_buffer_bytes");
     keep(current.tcp != fresh.tcp, "tcp");
+    keep(current.listeners != fresh.listeners, "listeners");
     keep(current.log.format != fresh.log.format, "log.format");
     fresh.server.listen.clone_from(&current.server.listen);
     fresh.server.workers = current.server.workers;
@@ -118,6 +128,7 @@ fn keep_fixed(current: &Config, fresh: &mut Config) -> Vec<&'static str> {
     fresh.worker = current.worker.clone();
     fresh.udp = current.udp.clone();
     fresh.tcp = current.tcp.clone();
+    fresh.listeners.clone_from(&current.listeners);
     fresh.log.format = current.log.format;
     kept
 }

@@ -11,6 +11,7 @@ use crate::forward::Settings;
 use crate::metrics::queries::QueryMetrics;
 use crate::metrics::{Export, Exporter};
 use crate::serve::access::Policy;
+use crate::serve::gate::Room;
 use crate::snapshot::Snapshot;
 use crate::snapshot::model::{AnswerOptions, RecordSet};
 
@@ -32,7 +33,10 @@ fn service(runtime: &tokio::runtime::Runtime) -> Arc<Service> {
         publisher,
         policies: Policies::new(Policy::new(&config.server)),
         pending: Pending::default(),
-        gate: Gate::new(1000, 1000, QueryMetrics::new(0).0),
+        gate: Gate::new(
+            Room { total: 1000, per_client: 1000, prefix_bits: (32, 128) },
+            QueryMetrics::new(0).0,
+        ),
         accepting: AtomicUsize::new(0),
     })
 }
@@ -81,7 +85,7 @@ fn a_panic_ends_its_connection_and_no_other() {
     let (stop, drain) = (Stop::new().unwrap(), Stop::new().unwrap());
     let service = service(&runtime);
     let mut worker =
-        TcpWorker::new(&[Arc::clone(&listener)], service, locals.remove(0), Arc::clone(&stop), drain)
+        TcpWorker::new(&[(Arc::clone(&listener), None)], service, locals.remove(0), Arc::clone(&stop), drain)
             .unwrap();
     let (mut unlucky, mut other) = (connect(&listener), connect(&listener));
     let since = Instant::now();
@@ -143,7 +147,7 @@ fn answers_reach_a_slow_client_whole_however_little_goes_out_at_once() {
         .collect();
     let mut asking = client.try_clone().unwrap();
     let asking = std::thread::spawn(move || asking.write_all(&queries).unwrap());
-    worker.admit(stream, peer);
+    worker.admit(0, stream, peer);
     let running = std::thread::spawn(move || worker.run());
     for id in 0..QUERIES {
         let mut answer = [0; 14];
@@ -167,7 +171,8 @@ fn threads_share_a_listener() {
         .map(|_| {
             let (metrics, mut locals) = QueryMetrics::new(1);
             let (service, stop, drain) = (Arc::clone(&service), Arc::clone(&stop), Arc::clone(&drain));
-            let worker = TcpWorker::new(&[Arc::clone(&listener)], service, locals.remove(0), stop, drain);
+            let worker =
+                TcpWorker::new(&[(Arc::clone(&listener), None)], service, locals.remove(0), stop, drain);
             let worker = worker.unwrap();
             (metrics, std::thread::spawn(move || worker.run()))
         })
