@@ -89,7 +89,9 @@ fn cached_responses_that_are_fetched_ahead_are_the_same() {
     let (mut handler, resolver, socket) = handlers();
     let (mut plain, mut ahead) = (handler(), handler());
     let cached: Vec<String> = (0..12).map(|at| format!("www{at}.example.org")).collect();
-    cached.iter().for_each(|name| keep(&resolver, name));
+    for name in &cached {
+        keep(&resolver, name);
+    }
     // Among them one that no cache holds, which without RD is answered at
     // once, one of ours, and garbage.
     let mut asked: Vec<(Vec<u8>, &str)> =

@@ -8,10 +8,13 @@
 //! queries bring nothing, and three in a row leave one question in seven
 //! without an answer.
 
+use std::ops::RangeInclusive;
+
 /// One, as a share.
 const WHOLE: u32 = 1 << 16;
-/// An end counts for 1/64 of the share.
-const WEIGHT_BITS: u32 = 6;
+/// An end counts for this part of the share: the first ones for more, so that a
+/// path that loses much is known after ten questions instead of thirty.
+const WEIGHTS: RangeInclusive<u32> = 16..=64;
 /// From these shares on, so many copies, all of which are lost in some two
 /// cases of a hundred.
 const STEPS: [(u32, u8); 3] = [(percent(45), 6), (percent(30), 4), (percent(15), 2)];
@@ -27,18 +30,25 @@ const fn percent(percent: u32) -> u32 {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Loss {
     share: u32,
+    /// Ends so far, up to the last of [`WEIGHTS`].
+    ends: u32,
 }
 
 impl Loss {
     /// A query was answered.
-    pub(super) const fn answered(&mut self) {
+    pub(super) fn answered(&mut self) {
         // Rounded up, so that the share comes back to zero.
-        self.share -= self.share.div_ceil(1 << WEIGHT_BITS);
+        self.share -= self.share.div_ceil(self.weight());
     }
 
     /// A query was lost.
-    pub(super) const fn lost(&mut self) {
-        self.share += (WHOLE - self.share) >> WEIGHT_BITS;
+    pub(super) fn lost(&mut self) {
+        self.share += (WHOLE - self.share) / self.weight();
+    }
+
+    fn weight(&mut self) -> u32 {
+        self.ends = (self.ends + 1).min(*WEIGHTS.end());
+        self.ends.max(*WEIGHTS.start())
     }
 
     /// In how many copies the last resend goes out.
@@ -67,6 +77,20 @@ mod tests {
     fn copies_follow_the_loss() {
         let shares = [0, 5, 10, 20, 25, 36, 40, 51, 65, 85, 100];
         assert_eq!(shares.map(copies), [1, 1, 1, 2, 2, 4, 4, 6, 6, 1, 1]);
+    }
+
+    #[test]
+    fn a_path_that_loses_half_is_known_soon() {
+        let mut loss = Loss::default();
+        for _ in 0..12 {
+            loss.lost();
+            loss.answered();
+        }
+        assert_eq!(loss.copies(), 4);
+        // One or two that are lost early are nothing yet.
+        let mut loss = Loss::default();
+        (0..2).for_each(|_| loss.lost());
+        assert_eq!(loss.copies(), 1);
     }
 
     #[test]
