@@ -342,11 +342,12 @@ fn rfc7766_a_truncated_answer_is_fetched_over_tcp() {
     let upstream = Upstream::start(|asked| match asked.transport {
         Transport::Udp => Act::send(asked.reply(0x0200, "", "")),
         // A forged one first: it is passed over, and the wait goes on.
-        _ => {
+        Transport::Tcp => {
             let mut wrong = forged(asked);
             wrong[0] ^= 1;
             Act::Send(vec![wrong, good(asked)])
         }
+        other => unreachable!("an upstream is not asked by {}", other.label()),
     });
     let rig = Rig::plain(upstream.address);
     let answer = rig.ask("www.example", Rtype::A);

@@ -48,7 +48,7 @@ fn ask(daemon: &Daemon, qname: &str, qtype: Rtype, transport: Transport, edns: O
             buf.truncate(len);
             buf
         }
-        _ => {
+        Transport::Tcp => {
             let mut stream = TcpStream::connect(daemon.dns).expect("a connection");
             stream.set_read_timeout(Some(PATIENCE)).expect("set");
             stream.write_all(&[&(query.len() as u16).to_be_bytes()[..], &query].concat()).expect("sent");
@@ -58,6 +58,7 @@ fn ask(daemon: &Daemon, qname: &str, qtype: Rtype, transport: Transport, edns: O
             stream.read_exact(&mut buf).expect("an answer");
             buf
         }
+        other => unreachable!("nobody asks by {}", other.label()),
     };
     text(&response)
 }
