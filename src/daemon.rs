@@ -313,7 +313,15 @@ fn bind_control(config: &Config, events: &Counters) -> Result<Option<ControlSock
     let Some(path) = &config.server.control_socket else {
         return Ok(None);
     };
-    match ControlSocket::bind(path) {
+    let bound = match ControlSocket::bind(path, config.server.control_group.as_deref()) {
+        // Without its group the socket is of use to root and our own user still.
+        Err(error @ ControlSocketError::Group { .. }) => {
+            events.control_socket_failed(&error);
+            ControlSocket::bind(path, None)
+        }
+        bound => bound,
+    };
+    match bound {
         Ok(socket) => Ok(Some(socket)),
         Err(error @ ControlSocketError::InUse(_)) => Err(error.into()),
         Err(error) => {

@@ -15,6 +15,7 @@ use tracing::{error, info, warn};
 
 use crate::metrics::exporter::float;
 use crate::metrics::{Export, Exporter};
+use crate::outside::write_plain;
 
 /// What the daemon's own events count.
 #[derive(Debug, Default)]
@@ -88,8 +89,9 @@ impl Counters {
     }
 
     /// The control socket cannot be had; serving goes on without it.
-    pub fn control_socket_failed(&self, reason: &dyn fmt::Display) {
-        let reason = reason.to_string();
+    pub fn control_socket_failed(&self, error: &dyn std::error::Error) {
+        let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+        let reason = format!("{error}{cause}");
         warn!(error = %outside(&reason), "control socket failed");
     }
 
@@ -133,8 +135,8 @@ pub fn upstream_up(upstream: &str, after: Duration) {
     info!(upstream, down_seconds = after.as_secs_f64(), "upstream up");
 }
 
-/// Text from outside for a log line: control characters are escaped and the
-/// length is bounded, so that no file or server can forge lines or flood.
+/// Text from outside for a log line: what is hidden is escaped and the length
+/// is bounded, so that no file or server can forge lines or flood.
 pub fn outside(text: &str) -> impl fmt::Display + '_ {
     Outside(text)
 }
@@ -150,11 +152,7 @@ impl fmt::Display for Outside<'_> {
             if i == MAX_OUTSIDE {
                 return f.write_str("...");
             }
-            if character.is_control() {
-                write!(f, "\\u{{{:x}}}", u32::from(character))?;
-            } else {
-                fmt::Write::write_char(f, character)?;
-            }
+            write_plain(f, character)?;
         }
         Ok(())
     }

@@ -45,6 +45,7 @@
 //! | [`findings`] | what is wrong with the estate, and since when; pure |
 //! | [`config`] | file text, validation, validated settings |
 //! | [`metrics`], [`events`] | every metric; every operator event |
+//! | [`outside`] | text from outside, made harmless for the place where it goes; pure |
 //! | [`admin`] | `/metrics`, `/livez`, `/readyz`, the control socket |
 //! | [`export`] | what is served, in the forms that other software reads; pure |
 //! | [`daemon`] | startup order, runtimes, signals, drain |
@@ -63,6 +64,7 @@ pub mod export;
 pub mod findings;
 pub mod forward;
 pub mod metrics;
+pub mod outside;
 pub mod places;
 pub mod resolve;
 pub mod routes;

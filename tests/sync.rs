@@ -29,6 +29,7 @@ fn config(state_dir: &Path, sources: Vec<Source>) -> Config {
             state_dir: state_dir.to_owned(),
             keep_generations: 2,
             control_socket: None,
+            control_group: None,
             drain: Duration::ZERO,
         },
         tcp: Tcp {
@@ -38,7 +39,7 @@ fn config(state_dir: &Path, sources: Vec<Source>) -> Config {
             idle_timeout: Duration::ZERO,
             total_timeout: Duration::ZERO,
         },
-        admin: Admin { listen: Vec::new(), allow: Vec::new() },
+        admin: Admin { listen: Vec::new(), allow: Vec::new(), hosts: Vec::new() },
         log: Log { format: LogFormat::Text, level: "info".into() },
         names: Names {
             suffixes: ["azurecr.io", "azurecr.us", "azurecr.cn"].map(name).to_vec(),

@@ -11,8 +11,9 @@ const EDGES: &[(&str, &[&str])] = &[
     ("snapshot", &["wire"]),
     ("answer", &["wire", "snapshot"]),
     ("config", &["wire"]),
-    ("metrics", &["wire", "answer", "resolve", "socket"]),
-    ("events", &["metrics"]),
+    ("metrics", &["wire", "answer", "resolve", "socket", "outside"]),
+    ("outside", &[]),
+    ("events", &["metrics", "outside"]),
     ("socket", &[]),
     ("places", &[]),
     ("forward", &["wire", "config", "socket", "metrics", "events", "places"]),
@@ -24,7 +25,8 @@ const EDGES: &[(&str, &[&str])] = &[
     // `socket::give_back_memory` alone.
     ("sync", &["sources", "snapshot", "config", "findings", "routes", "wire", "metrics", "events", "socket"]),
     ("serve", &["wire", "resolve", "config", "socket", "metrics", "events", "answer", "snapshot", "places"]),
-    ("admin", &["metrics", "events"]),
+    // `socket::peer_groups` alone.
+    ("admin", &["metrics", "events", "outside", "socket"]),
     ("export", &["admin", "sources", "wire"]),
 ];
 

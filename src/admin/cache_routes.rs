@@ -2,15 +2,14 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::Router;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::routing::{get, post};
 use serde::Deserialize;
 
-use super::routes::{called, problems};
+use super::routes::{called, json, problems};
 use super::{CacheFilter, Control};
 
 /// Most responses in one listing.
@@ -52,7 +51,7 @@ async fn flush(State(control): State<Arc<dyn Control>>, Query(asked): Query<Aske
 
 fn told<T: serde::Serialize>(outcome: Result<T, String>) -> Response {
     match outcome {
-        Ok(told) => Json(told).into_response(),
+        Ok(told) => json(&told),
         Err(problem) => problems(StatusCode::BAD_REQUEST, vec![problem]),
     }
 }

@@ -1,5 +1,5 @@
-//! The control socket: a Unix socket that only its owner may open, at every
-//! moment of its life.
+//! The control socket: a Unix socket that only its owner, or with a group its
+//! members too, may open, at every moment of its life.
 
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
@@ -15,6 +15,14 @@ pub enum ControlSocketError {
     /// There is a file that is no socket.
     #[error("control socket {0}: a file that is no socket is in the way")]
     NotASocket(PathBuf),
+    /// The group that is to use it cannot.
+    #[error("control socket for the group {group}, which is left out")]
+    Group {
+        /// Its name or number.
+        group: String,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The system refused.
     #[error("control socket {path}")]
     Io {
@@ -32,14 +40,16 @@ pub struct ControlSocket {
     path: PathBuf,
     /// Device and inode: whose file it is.
     identity: (u64, u64),
+    group: Option<u32>,
 }
 
 impl ControlSocket {
-    /// Binds `path` with mode 0600, in place of the socket of a dead daemon.
+    /// Binds `path` with mode 0600, or with mode 0660 and a group (a name or a number in
+    /// digits), in place of the socket of a dead daemon.
     ///
     /// # Errors
     /// See [`ControlSocketError`]; a live daemon's socket is left alone.
-    pub fn bind(path: &Path) -> Result<Self, ControlSocketError> {
+    pub fn bind(path: &Path, group: Option<&str>) -> Result<Self, ControlSocketError> {
         let failed = |source| ControlSocketError::Io { path: path.to_owned(), source };
         check_free(path)?;
         let directory = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -53,16 +63,23 @@ impl ControlSocket {
         let nursery = nursery.map_err(failed)?;
         let born = nursery.path().join("s");
         let listener = UnixListener::bind(&born).map_err(failed)?;
-        std::fs::set_permissions(&born, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
+        let group = group.map(|name| give_to(&born, name)).transpose()?;
+        let mode = if group.is_some() { 0o660 } else { 0o600 };
+        std::fs::set_permissions(&born, std::fs::Permissions::from_mode(mode)).map_err(failed)?;
         let metadata = std::fs::symlink_metadata(&born).map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
         std::fs::rename(&born, path).map_err(failed)?;
-        Ok(Self { listener, path: path.to_owned(), identity: (metadata.dev(), metadata.ino()) })
+        Ok(Self { listener, path: path.to_owned(), identity: (metadata.dev(), metadata.ino()), group })
     }
 
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The group whose members may use it, if any.
+    pub(super) const fn group(&self) -> Option<u32> {
+        self.group
     }
 
     /// A listener for the current runtime.
@@ -78,6 +95,26 @@ impl Drop for ControlSocket {
             let _ = std::fs::remove_file(&self.path);
         }
     }
+}
+
+/// Gives the file at `path` to a group; its number.
+fn give_to(path: &Path, group: &str) -> Result<u32, ControlSocketError> {
+    let failed = |source| ControlSocketError::Group { group: group.to_owned(), source };
+    let groups = std::fs::read_to_string("/etc/group").unwrap_or_default();
+    let number = group.parse().ok().or_else(|| number_of(&groups, group));
+    let number = number.ok_or_else(|| failed(io::Error::other("no such group in /etc/group")))?;
+    // Allowed to root, and to everybody for groups of their own.
+    std::os::unix::fs::chown(path, None, Some(number)).map_err(failed)?;
+    Ok(number)
+}
+
+/// The number of a group in the text of `/etc/group` (`name:password:number:members`).
+fn number_of(groups: &str, name: &str) -> Option<u32> {
+    let of = |line: &str| {
+        let mut fields = line.split(':');
+        if fields.next()? == name { fields.nth(1)?.parse().ok() } else { None }
+    };
+    groups.lines().find_map(of)
 }
 
 /// Whether nothing, or only a dead daemon's socket, is at `path`.
@@ -114,9 +151,9 @@ mod tests {
         let path = directory.path().join("control.sock");
         drop(UnixListener::bind(&path).unwrap());
         assert!(path.exists(), "std leaves the file behind");
-        let first = ControlSocket::bind(&path).unwrap();
+        let first = ControlSocket::bind(&path, None).unwrap();
         assert_eq!(mode(&path), 0o600);
-        let second = ControlSocket::bind(&path);
+        let second = ControlSocket::bind(&path, None);
         assert!(matches!(second, Err(ControlSocketError::InUse(_))), "{second:?}");
         UnixStream::connect(&path).unwrap();
         drop(first);
@@ -129,7 +166,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("control.sock");
         std::fs::write(&path, "precious").unwrap();
-        assert!(matches!(ControlSocket::bind(&path), Err(ControlSocketError::NotASocket(_))));
+        assert!(matches!(ControlSocket::bind(&path, None), Err(ControlSocketError::NotASocket(_))));
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
     }
 
@@ -137,11 +174,36 @@ mod tests {
     fn a_successor_keeps_its_socket_when_we_end() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("control.sock");
-        let ours = ControlSocket::bind(&path).unwrap();
+        let ours = ControlSocket::bind(&path, None).unwrap();
         std::fs::remove_file(&path).unwrap();
-        let theirs = ControlSocket::bind(&path).unwrap();
+        let theirs = ControlSocket::bind(&path, None).unwrap();
         drop(ours);
         assert!(path.exists());
         drop(theirs);
+    }
+
+    #[test]
+    fn a_group_is_found_by_its_name() {
+        let groups = "root:x:0:\nhubdns:x:990:\nbroken\noperators:x:800:ada,grace\nodd:x:many:\n";
+        assert_eq!(number_of(groups, "operators"), Some(800));
+        assert_eq!(number_of(groups, "root"), Some(0));
+        for name in ["ada", "oper", "odd", "broken", ""] {
+            assert_eq!(number_of(groups, name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_group_gets_mode_0660_and_an_unknown_one_no_socket() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("control.sock");
+        // Our own group, which everybody may give files to.
+        let own = std::fs::metadata(directory.path()).unwrap().gid();
+        let socket = ControlSocket::bind(&path, Some(&own.to_string())).unwrap();
+        assert_eq!((mode(&path), socket.group()), (0o660, Some(own)));
+        assert_eq!(std::fs::symlink_metadata(&path).unwrap().gid(), own);
+        drop(socket);
+        let unknown = ControlSocket::bind(&path, Some("no-such-group-here"));
+        assert!(matches!(unknown, Err(ControlSocketError::Group { .. })), "{unknown:?}");
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0, "nothing left behind");
     }
 }

@@ -14,6 +14,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::debug;
 
+use super::peers::Allowed;
 use super::routes::{self, Peer};
 use super::{AZURE_PROBE, Control};
 use crate::metrics::admin::AdminCounters;
@@ -30,8 +31,13 @@ const MAX_CONTROL: usize = 16;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// A connection, response included, ends within this.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(30);
-/// Largest request head in bytes.
+/// Connections to the control socket of users who may not use it: they get a 403, and take
+/// no place of those who may.
+const MAX_STRANGERS: usize = 4;
+/// Largest request head in bytes, the request line included; more is answered with 431.
 const MAX_HEAD: usize = 16 * 1024;
+/// Most header fields of a request; more are answered with 431.
+const MAX_FIELDS: usize = 64;
 /// Pause after an accept error such as EMFILE, which would otherwise spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -87,14 +93,17 @@ pub(super) async fn serve_tcp(
     }
 }
 
-/// Accepts from the control socket for ever. Its mode says who may connect.
+/// Accepts from the control socket for ever. Its mode says who may connect, `peers` who
+/// gets an answer.
 pub(super) async fn serve_unix(
     listener: UnixListener,
+    peers: Allowed,
     control: Arc<dyn Control>,
     counters: Arc<AdminCounters>,
 ) {
     let router = routes::control(control);
     let places = Arc::new(Semaphore::new(MAX_CONTROL));
+    let strangers = Arc::new(Semaphore::new(MAX_STRANGERS));
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
@@ -103,9 +112,16 @@ pub(super) async fn serve_unix(
                 continue;
             }
         };
-        match Arc::clone(&places).try_acquire_owned() {
+        let (router, places) = match peers.check(&stream) {
+            Ok(()) => (router.clone(), &places),
+            Err(refused) => {
+                counters.forbidden.fetch_add(1, Ordering::Relaxed);
+                (routes::not_for(&refused.to_string()), &strangers)
+            }
+        };
+        match Arc::clone(places).try_acquire_owned() {
             Ok(place) => {
-                tokio::spawn(connection(stream, router.clone(), Arc::clone(&counters), place));
+                tokio::spawn(connection(stream, router, Arc::clone(&counters), place));
             }
             Err(_) => refuse(&counters),
         }
@@ -132,6 +148,7 @@ where
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(MAX_HEAD)
+        .max_headers(MAX_FIELDS)
         .keep_alive(false)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     if let Ok(Err(error)) = tokio::time::timeout(CONNECTION_TIMEOUT, served).await {

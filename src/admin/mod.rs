@@ -5,15 +5,19 @@
 //! `control` runtime, so a slow scrape or a large listing never delays a
 //! packet. Every connection carries one request, is bounded in time and size,
 //! and outsiders share a few places of their own: they cannot keep a probe or
-//! a scrape out.
+//! a scrape out. What holds for every path (methods, sizes, headers) is in
+//! `surface`, by which names one may ask in `hosts`, which users in `peers`.
 
 mod cache_routes;
 mod control_socket;
+mod hosts;
 mod http;
 pub mod inventory;
 mod page;
 pub mod path;
+mod peers;
 mod routes;
+mod surface;
 mod sync_routes;
 pub mod view;
 
@@ -40,6 +44,10 @@ pub const AZURE_PROBE: IpAddr = IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16));
 pub trait Control: Send + Sync + 'static {
     /// Whether `peer` may use the admin listeners.
     fn admits(&self, peer: IpAddr) -> bool;
+
+    /// Whether the admin listeners may be asked by the name `host`, which is in lower case
+    /// and has a dot in it but none at its end.
+    fn is_called(&self, host: &str) -> bool;
 
     /// All metrics in Prometheus' text format.
     fn scrape(&self) -> String;
@@ -177,6 +185,7 @@ pub fn start_control(
     counters: &Arc<AdminCounters>,
 ) -> std::io::Result<()> {
     let listener = socket.listener()?;
-    tokio::spawn(http::serve_unix(listener, Arc::clone(control), Arc::clone(counters)));
+    let peers = peers::Allowed::new(socket.group())?;
+    tokio::spawn(http::serve_unix(listener, peers, Arc::clone(control), Arc::clone(counters)));
     Ok(())
 }

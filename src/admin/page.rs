@@ -5,21 +5,27 @@ use std::fmt::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::view::{FindingRow, Status};
+use crate::outside::html as escape;
 
 /// The zones, sources and findings that are shown; a page must stay small.
 const MAX_ROWS: usize = 200;
 
 const HEAD: &str = "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
-<meta name=\"viewport\" content=\"width=device-width\"><title>hubdns</title><style>\
+<meta name=\"viewport\" content=\"width=device-width\"><title>hubdns</title><style>";
+
+/// All style that there is: the page's security policy admits this text and no other.
+pub(super) const STYLE: &str = "\
 body{font:15px/1.5 sans-serif;margin:2em;max-width:70em;color-scheme:light dark}\
 table{border-collapse:collapse;margin:.5em 0 1.5em}th,td{text-align:left;padding:.2em 1em .2em 0;\
 border-bottom:1px solid #8888;vertical-align:top;overflow-wrap:anywhere}.bad{color:#c33}\
-th,.word{white-space:nowrap}</style></head><body>\n";
+th,.word{white-space:nowrap}";
+
+const BODY: &str = "</style></head><body>\n";
 
 /// The page for `status` and what is wrong.
 pub(super) fn render(status: &Status, findings: &[FindingRow]) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_secs());
-    let mut page = String::from(HEAD);
+    let mut page = [HEAD, STYLE, BODY].concat();
     page.push_str("<h1>hubdns</h1>\n");
     state(&mut page, status, now);
     page.push_str("<p><a href=\"/metrics\">metrics</a> · <a href=\"/readyz\">readyz</a> · ");
@@ -165,25 +171,6 @@ fn left(now: u64, end: u64) -> String {
         seconds @ 1..=172_799 => format!("for {} h", seconds / 3600),
         seconds => format!("for {} d", seconds / 86_400),
     }
-}
-
-/// Text as HTML shows it, and nothing else: markup and control characters are escaped.
-fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            other if other.is_control() => {
-                let _ = write!(escaped, "\\u{{{:x}}}", u32::from(other));
-            }
-            other => escaped.push(other),
-        }
-    }
-    escaped
 }
 
 #[cfg(test)]

@@ -6,19 +6,20 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::extract::{Query, Request, State};
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Extension, Json, Router};
+use axum::{Extension, Router};
 use serde::Deserialize;
 
 use super::view::{Problems, Reloaded};
-use super::{AZURE_PROBE, Control, cache_routes, page, sync_routes};
+use super::{AZURE_PROBE, Control, cache_routes, page, surface, sync_routes};
 use crate::metrics::admin::AdminCounters;
+use crate::outside;
 
-const TEXT: &str = "text/plain; charset=utf-8";
+pub(super) const TEXT: &str = "text/plain; charset=utf-8";
 const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 const JSON: &str = "application/json";
 const HTML: &str = "text/html; charset=utf-8";
@@ -42,7 +43,11 @@ pub(super) fn admin(control: Arc<dyn Control>, counters: Arc<AdminCounters>) -> 
         .route("/readyz", get(readyz))
         .route("/v1/findings", get(findings))
         .fallback(missing)
+        // The last one is asked first: whoever is not admitted learns nothing more.
+        .layer(middleware::from_fn(surface::no_body))
+        .layer(middleware::from_fn_with_state(Arc::clone(&control), surface::read_only))
         .layer(middleware::from_fn_with_state(counters, admit))
+        .layer(middleware::from_fn(surface::headers))
         .with_state(control)
 }
 
@@ -62,7 +67,19 @@ pub(super) fn control(control: Arc<dyn Control>) -> Router {
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .fallback(missing)
+        .layer(middleware::from_fn(surface::no_body))
+        .layer(middleware::from_fn(surface::headers))
         .with_state(control)
+}
+
+/// What a user gets who may not use the control socket, whatever the path.
+pub(super) fn not_for(refused: &str) -> Router {
+    let refused = vec![refused.to_owned()];
+    let answer = move || {
+        let refused = refused.clone();
+        async move { problems(StatusCode::FORBIDDEN, refused) }
+    };
+    Router::new().fallback(answer).layer(middleware::from_fn(surface::headers))
 }
 
 /// Refuses outsiders; Azure's probes may see the two probe paths.
@@ -72,12 +89,16 @@ async fn admit(
     request: Request,
     next: Next,
 ) -> Response {
-    let probe = peer.address == AZURE_PROBE && matches!(request.uri().path(), "/livez" | "/readyz");
+    let probe = peer.address == AZURE_PROBE && surface::is_probe(request.uri().path());
     if !peer.admitted && !probe {
         counters.forbidden.fetch_add(1, Ordering::Relaxed);
-        return respond(StatusCode::FORBIDDEN, TEXT, "forbidden\n".to_owned());
+        return surface::refuse(StatusCode::FORBIDDEN, "forbidden\n");
     }
-    next.run(request).await
+    let response = next.run(request).await;
+    if response.status() == StatusCode::MISDIRECTED_REQUEST {
+        counters.forbidden.fetch_add(1, Ordering::Relaxed);
+    }
+    response
 }
 
 async fn index(State(control): State<Arc<dyn Control>>) -> Response {
@@ -101,8 +122,7 @@ async fn readyz(State(control): State<Arc<dyn Control>>) -> Response {
     if reasons.is_empty() {
         return respond(StatusCode::OK, TEXT, "ready\n".to_owned());
     }
-    let mut text = reasons.join("\n");
-    text.push('\n');
+    let text: String = reasons.iter().map(|reason| outside::plain(reason) + "\n").collect();
     respond(StatusCode::SERVICE_UNAVAILABLE, TEXT, text)
 }
 
@@ -111,29 +131,29 @@ async fn missing() -> Response {
 }
 
 async fn status(State(control): State<Arc<dyn Control>>) -> Response {
-    called(control, |control| Json(control.status()).into_response()).await
+    called(control, |control| json(&control.status())).await
 }
 
 async fn top(State(control): State<Arc<dyn Control>>) -> Response {
-    called(control, |control| Json(control.top()).into_response()).await
+    called(control, |control| json(&control.top())).await
 }
 
 async fn records(State(control): State<Arc<dyn Control>>) -> Response {
-    called(control, |control| Json(control.records()).into_response()).await
+    called(control, |control| json(&control.records())).await
 }
 
 async fn inventory(State(control): State<Arc<dyn Control>>) -> Response {
-    called(control, |control| Json(control.inventory()).into_response()).await
+    called(control, |control| json(&control.inventory())).await
 }
 
 async fn findings(State(control): State<Arc<dyn Control>>) -> Response {
     called(control, |control| json(&control.findings())).await
 }
 
-/// A JSON answer for whoever may look: never kept, never taken for a page.
-fn json(value: &impl serde::Serialize) -> Response {
+/// A JSON answer: never kept, never taken for a page, and safe to look at in a terminal.
+pub(super) fn json(value: &impl serde::Serialize) -> Response {
     match serde_json::to_string(value) {
-        Ok(text) => respond(StatusCode::OK, JSON, text),
+        Ok(text) => respond(StatusCode::OK, JSON, outside::json(text)),
         Err(_) => respond(StatusCode::INTERNAL_SERVER_ERROR, TEXT, "internal error\n".to_owned()),
     }
 }
@@ -148,7 +168,7 @@ struct Asked {
 async fn explain(State(control): State<Arc<dyn Control>>, Query(asked): Query<Asked>) -> Response {
     called(control, move |control| {
         match control.explain(&asked.name, asked.r#type.as_deref(), asked.client.as_deref()) {
-            Ok(explanation) => Json(explanation).into_response(),
+            Ok(explanation) => json(&explanation),
             Err(problem) => problems(StatusCode::BAD_REQUEST, vec![problem]),
         }
     })
@@ -162,7 +182,7 @@ struct AskedPaths {
 
 async fn paths(State(control): State<Arc<dyn Control>>, Query(asked): Query<AskedPaths>) -> Response {
     called(control, move |control| match control.paths(asked.name.as_deref()) {
-        Ok(paths) => Json(paths).into_response(),
+        Ok(paths) => json(&paths),
         Err(problem) => problems(StatusCode::BAD_REQUEST, vec![problem]),
     })
     .await
@@ -170,14 +190,16 @@ async fn paths(State(control): State<Arc<dyn Control>>, Query(asked): Query<Aske
 
 async fn reload(State(control): State<Arc<dyn Control>>) -> Response {
     called(control, |control| match control.reload() {
-        Ok(notes) => Json(Reloaded { notes }).into_response(),
+        Ok(notes) => json(&Reloaded { notes }),
         Err(list) => problems(StatusCode::UNPROCESSABLE_ENTITY, list),
     })
     .await
 }
 
 pub(super) fn problems(status: StatusCode, problems: Vec<String>) -> Response {
-    (status, Json(Problems { problems })).into_response()
+    let mut response = json(&Problems { problems });
+    *response.status_mut() = status;
+    response
 }
 
 /// Runs `call` beside the runtime's thread: a large listing delays no probe.
@@ -195,9 +217,6 @@ where
 
 fn respond(status: StatusCode, content_type: &'static str, body: String) -> Response {
     let mut response = (status, body).into_response();
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     response
 }

@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::Router;
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::routing::{get, post};
 
-use super::routes::{called, problems};
+use super::routes::{called, json, problems};
 use super::view::sync::SyncDone;
 use super::{Control, SyncOperation};
 
@@ -28,16 +27,16 @@ pub(super) fn sync() -> Router<Arc<dyn Control>> {
 }
 
 async fn status(State(control): State<Arc<dyn Control>>) -> Response {
-    called(control, |control| Json(control.sync_status()).into_response()).await
+    called(control, |control| json(&control.sync_status())).await
 }
 
 async fn diff(State(control): State<Arc<dyn Control>>) -> Response {
-    called(control, |control| Json(control.sync_diff()).into_response()).await
+    called(control, |control| json(&control.sync_diff())).await
 }
 
 async fn history(State(control): State<Arc<dyn Control>>) -> Response {
     called(control, |control| match control.sync_history() {
-        Ok(rows) => Json(rows).into_response(),
+        Ok(rows) => json(&rows),
         Err(problem) => problems(StatusCode::INTERNAL_SERVER_ERROR, vec![problem]),
     })
     .await
@@ -67,7 +66,7 @@ async fn rollback(State(control): State<Arc<dyn Control>>, RawQuery(query): RawQ
 
 fn done(outcome: Result<SyncDone, Vec<String>>) -> Response {
     match outcome {
-        Ok(done) => Json(done).into_response(),
+        Ok(done) => json(&done),
         Err(list) => problems(StatusCode::UNPROCESSABLE_ENTITY, list),
     }
 }

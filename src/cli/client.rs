@@ -17,6 +17,7 @@ use tokio::net::{TcpStream, UnixStream};
 
 use super::CliError;
 use crate::admin::view::Problems;
+use crate::outside;
 
 /// An answer that takes longer is given up.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -41,7 +42,12 @@ pub(super) fn ask<T: DeserializeOwned>(
         return serde_json::from_slice(&body).map_err(|error| failed(error.into()));
     }
     match serde_json::from_slice::<Problems>(&body) {
-        Ok(refusal) => Err(CliError::Refused(refusal.problems.join("\n"))),
+        Ok(refusal) => {
+            // One a line: none of them may look like several.
+            let problems: Vec<String> =
+                refusal.problems.iter().map(|problem| outside::plain(problem)).collect();
+            Err(CliError::Refused(problems.join("\n")))
+        }
         Err(_) => Err(CliError::Refused(format!("the daemon answered {status}"))),
     }
 }

@@ -56,8 +56,9 @@ fn render(explanation: &Explanation) -> String {
         let view = explanation.view.as_ref().map_or_else(|| "no view".to_owned(), |v| format!("view {v}"));
         let _ = writeln!(page, ";; client: {}, {}", text::plain(client), text::plain(&view));
     }
-    let _ = writeln!(page, ";; {}: {}", explanation.outcome, text::plain(&explanation.because));
-    let _ = writeln!(page, ";; rule: {}, generation: {}", explanation.rule, explanation.generation);
+    let (outcome, rule) = (text::plain(&explanation.outcome), text::plain(&explanation.rule));
+    let _ = writeln!(page, ";; {outcome}: {}", text::plain(&explanation.because));
+    let _ = writeln!(page, ";; rule: {rule}, generation: {}", explanation.generation);
     if let Some(response) = &explanation.response {
         render_response(&mut page, response);
     }
@@ -80,7 +81,8 @@ fn render(explanation: &Explanation) -> String {
 }
 
 fn render_response(page: &mut String, response: &ResponseRow) {
-    let _ = writeln!(page, "\n;; status: {}, flags: {}", response.rcode, response.flags.join(" "));
+    let (rcode, flags) = (text::plain(&response.rcode), text::plain(&response.flags.join(" ")));
+    let _ = writeln!(page, "\n;; status: {rcode}, flags: {flags}");
     for (title, section) in [("answer", &response.answer), ("authority", &response.authority)] {
         if !section.is_empty() {
             let _ = writeln!(page, ";; {title} section");

@@ -9,46 +9,27 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 
 use super::CliError;
+use crate::outside;
 
-/// `text` without what a terminal would act on: control characters and those
-/// that turn the direction of writing become escapes.
+/// `text` without what a terminal would act on.
 pub(crate) fn plain(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for character in text.chars() {
-        if character.is_control() || is_direction(character) {
-            let _ = write!(escaped, "\\u{{{:x}}}", u32::from(character));
-        } else {
-            escaped.push(character);
-        }
-    }
-    escaped
-}
-
-const fn is_direction(character: char) -> bool {
-    matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    outside::plain(text)
 }
 
 /// `value` as JSON, with the control characters escaped that JSON itself lets pass.
 pub(super) fn json(value: &impl Serialize) -> Result<String, CliError> {
     let text = serde_json::to_string_pretty(value).map_err(|e| CliError::failed("cannot write JSON", e))?;
-    Ok(escape_json(&text))
+    Ok(escape_json(text))
 }
 
 /// The same on one line.
 pub(super) fn json_line(value: &impl Serialize) -> Result<String, CliError> {
     let text = serde_json::to_string(value).map_err(|e| CliError::failed("cannot write JSON", e))?;
-    Ok(escape_json(&text))
+    Ok(escape_json(text))
 }
 
-fn escape_json(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len() + 1);
-    for character in text.chars() {
-        if character != '\n' && (character.is_control() || is_direction(character)) {
-            let _ = write!(escaped, "\\u{:04x}", u32::from(character));
-        } else {
-            escaped.push(character);
-        }
-    }
+fn escape_json(text: String) -> String {
+    let mut escaped = outside::json(text);
     escaped.push('\n');
     escaped
 }

@@ -1,9 +1,8 @@
 //! The configuration file as it is written: one struct per TOML table, every
 //! key with its type, range, default and meaning, each exactly once.
 //!
-//! Nothing here knows whether values fit each other: `validate` does. What the
-//! comments say is also what [`keys`](super::keys()) returns and what
-//! `config/hubdns.toml` is compared with.
+//! Whether values fit each other is for `validate` to say. The comments are also what
+//! [`keys`](super::keys()) returns and what `config/hubdns.toml` is compared with.
 #![expect(clippy::struct_field_names, reason = "the unit is a part of each key")]
 
 use std::net::SocketAddr;
@@ -83,6 +82,8 @@ table! {
         keep_generations: usize = 8, in 2..=1000;
         /// Unix socket for `hubdns records` and `hubdns explain`; empty for none.
         control_socket: PathBuf = "/run/hubdns/control.sock";
+        /// Group, by name or number, whose members may use it too; else root and the service's user alone.
+        control_group: String = "";
         /// How long SIGTERM waits for queries in flight, in seconds.
         drain_seconds: u32 = 5, in 0..=300;
     }
@@ -106,6 +107,8 @@ table! {
         listen: Vec<SocketAddr> = ["127.0.0.1:9153"];
         /// Prefixes that may scrape and look.
         allow: Vec<IpNet> = ["127.0.0.0/8", "::1/128"];
+        /// Names by which it may be asked, beside addresses, `localhost` and names without a dot.
+        hosts: Vec<String> = [];
     }
 
     /// Logs, on standard error.

@@ -109,6 +109,8 @@ pub struct Server {
     pub keep_generations: usize,
     /// The control socket, if any.
     pub control_socket: Option<PathBuf>,
+    /// The group that may use it: a name, or a number in digits; none if absent.
+    pub control_group: Option<String>,
     /// How long SIGTERM waits for queries in flight.
     pub drain: Duration,
 }
@@ -171,6 +173,8 @@ pub struct Admin {
     pub listen: Vec<SocketAddr>,
     /// Prefixes that may scrape and look.
     pub allow: Vec<IpNet>,
+    /// Names that a request may be addressed to, in lower case and without a final dot.
+    pub hosts: Vec<String>,
 }
 
 /// Logs.

@@ -255,6 +255,10 @@ impl Control for State {
         Config::admits(&self.config().admin.allow, peer)
     }
 
+    fn is_called(&self, host: &str) -> bool {
+        self.config().admin.hosts.iter().any(|name| name == host)
+    }
+
     fn scrape(&self) -> String {
         self.registry.scrape()
     }

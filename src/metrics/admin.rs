@@ -12,7 +12,7 @@ pub struct AdminCounters {
     pub open: AtomicU64,
     /// Connections closed at once, since too many were open.
     pub refused: AtomicU64,
-    /// Requests from addresses outside the admin prefixes.
+    /// Requests of addresses, users and host names that are not allowed.
     pub forbidden: AtomicU64,
 }
 
@@ -28,7 +28,7 @@ impl Export for AdminCounters {
         );
         out.counter(
             "admin_requests_forbidden_total",
-            "Admin requests from addresses outside the allowed prefixes.",
+            "Admin and control requests of addresses, users and host names that are not allowed.",
             &[],
             self.forbidden.load(Ordering::Relaxed),
         );

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use prometheus::TextEncoder;
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
 
+use crate::outside;
+
 /// What every name of ours starts with.
 const PREFIX: &str = "hubdns_";
 
@@ -160,7 +162,8 @@ fn pairs(labels: &[(&'static str, &str)]) -> Vec<LabelPair> {
     let pairs = labels.iter().map(|(name, value)| {
         let mut pair = LabelPair::default();
         pair.set_name((*name).to_owned());
-        pair.set_value((*value).to_owned());
+        // From enums and the configuration alone; whoever looks at a scrape in a terminal is safe anyway.
+        pair.set_value(outside::plain(value));
         pair
     });
     pairs.collect()
@@ -207,6 +210,7 @@ mod tests {
     fn label_values_are_escaped() {
         let mut out = Exporter::default();
         out.gauge("source_up", "Up.", &[("source", "a\"b\\c\nd")], 1.0);
-        assert!(out.encode().contains(r#"{source="a\"b\\c\nd"} 1"#));
+        let text = out.encode();
+        assert!(text.contains(r#"{source="a\"b\\c\\u{a}d"} 1"#), "{text}");
     }
 }

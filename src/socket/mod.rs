@@ -17,10 +17,13 @@ mod batch;
 mod fault;
 mod memory;
 mod outbox;
+mod peer;
 mod poll;
 mod raw;
 mod steering;
 mod tcp;
+#[cfg(test)]
+mod tests;
 mod thread;
 mod udp;
 
@@ -28,6 +31,7 @@ pub use batch::{BATCH_LEN, BUFFER_BYTES, Batch, Message, Sender};
 pub use fault::Fault;
 pub use memory::{CACHE_LINE, give_back_memory, prefetch};
 pub use outbox::Outbox;
+pub use peer::peer_groups;
 pub use poll::{Event, Interest, Poller, Waker};
 pub use raw::Source;
 pub use steering::steer_by_core;

@@ -157,12 +157,16 @@ impl UdpSocket {
         } else {
             (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO)
         };
+        self.option(level, name).map(|value| value != 0)
+    }
+
+    fn option(&self, level: c_int, name: c_int) -> io::Result<c_int> {
         let mut value: c_int = 0;
         let mut len = size_of_val(&value) as libc::socklen_t;
         // SAFETY: the pointer leads to `len` writable bytes; the kernel writes at most that many.
         let result =
             unsafe { libc::getsockopt(self.as_raw_fd(), level, name, (&raw mut value).cast(), &raw mut len) };
-        if result == 0 { Ok(value != 0) } else { Err(io::Error::last_os_error()) }
+        if result == 0 { Ok(value) } else { Err(io::Error::last_os_error()) }
     }
 
     /// Sends one datagram to `peer`, from `source` where one is given. Never
@@ -247,4 +251,28 @@ fn set_option(socket: &Socket, level: c_int, name: c_int, value: c_int) -> io::R
         libc::setsockopt(socket.as_raw_fd(), level, name, (&raw const value).cast::<c_void>(), len)
     };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rfc9715_no_forged_path_mtu_makes_us_fragment() {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let Ok(bound) = UdpSocket::bind(address.parse().unwrap(), false) else {
+                eprintln!("SKIPPED: no {address}");
+                continue;
+            };
+            let connected = UdpSocket::connected(bound.local_addr(), Buffers::USUAL).unwrap();
+            let (level, name, omit) = if bound.local_addr().is_ipv4() {
+                (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_OMIT)
+            } else {
+                (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_OMIT)
+            };
+            for socket in [bound, connected] {
+                assert_eq!(socket.option(level, name).unwrap(), omit, "{address}");
+            }
+        }
+    }
 }

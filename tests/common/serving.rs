@@ -40,6 +40,7 @@ pub fn config(listen: &[&str], upstream: SocketAddr) -> Config {
             state_dir: "/nonexistent".into(),
             keep_generations: 2,
             control_socket: None,
+            control_group: None,
             drain: Duration::from_secs(5),
         },
         tcp: config::Tcp {
@@ -49,7 +50,7 @@ pub fn config(listen: &[&str], upstream: SocketAddr) -> Config {
             idle_timeout: PATIENCE,
             total_timeout: 2 * PATIENCE,
         },
-        admin: config::Admin { listen: Vec::new(), allow: Vec::new() },
+        admin: config::Admin { listen: Vec::new(), allow: Vec::new(), hosts: Vec::new() },
         log: config::Log { format: config::LogFormat::Text, level: "info".into() },
         names: config::Names {
             suffixes: options().suffixes,

@@ -181,6 +181,32 @@ fn paths() {
 }
 
 #[test]
+fn names_and_groups_that_may_use_the_admin_surface() {
+    let group = |text: &str| format!("[server]\ncontrol_group = \"{text}\"");
+    for fine in ["hubdns-operators", "800", "DNS.Admins", "ops@corp.example"] {
+        check(&group(fine), &[]);
+    }
+    for odd in ["-x", "a b", "a:b", "a/b"] {
+        let expected =
+            format!(":2: server.control_group: found \"{odd}\"; expected the name or the number of");
+        check(&group(odd), &[&expected]);
+    }
+    check(
+        "[server]\ncontrol_socket = \"\"\ncontrol_group = \"ops\"",
+        &[":3: server.control_group: found \"ops\"; expected server.control_socket not to be empty"],
+    );
+    check("[admin]\nhosts = [\"hubdns.corp.example\", \"Other.Example.\"]", &[]);
+    for odd in ["", ".", "hubdns.example:9153", "http://hubdns.example", "*.example"] {
+        let expected = format!(":2: admin.hosts[0]: found \"{odd}\"; expected a host name without a port");
+        check(&format!("[admin]\nhosts = [\"{odd}\"]"), &[&expected]);
+    }
+    check(
+        "[admin]\nhosts = [\"a.example\", \"A.example.\"]",
+        &[":2: admin.hosts[1]: found a.example; expected a value other than that of admin.hosts[0]"],
+    );
+}
+
+#[test]
 fn values_that_do_not_fit_each_other() {
     check(
         "[names]\nttl_floor_seconds = 60\nttl_cap_seconds = 30",

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::config::error::Report;
-use crate::config::file::{ConfigFile, LogTable, WorkerTable};
+use crate::config::file::{ConfigFile, LogTable, ServerTable, WorkerTable};
 use crate::config::schema::quote;
 use crate::config::transports::{TcpTable, UdpTable};
 use crate::config::{Admin, Log, Server, Tcp, Udp, Worker};
@@ -35,6 +35,7 @@ pub(super) fn server(file: &ConfigFile, base_dir: &Path, report: &mut Report) ->
         state_dir: resolve_path(base_dir, &table.state_dir),
         keep_generations: table.keep_generations,
         control_socket: control_socket(&table.control_socket, base_dir, report),
+        control_group: control_group(table, report),
         drain: seconds(table.drain_seconds),
     }
 }
@@ -61,6 +62,23 @@ fn control_socket(path: &Path, base_dir: &Path, report: &mut Report) -> Option<P
     Some(path)
 }
 
+/// Whether the group exists is known on the machine that it runs on, not here.
+fn control_group(table: &ServerTable, report: &mut Report) -> Option<String> {
+    let group = &table.control_group;
+    if group.is_empty() {
+        return None;
+    }
+    // What useradd(8) takes, and what directories of users have beyond that.
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '$' | '@');
+    if group.len() > 256 || group.starts_with('-') || !group.chars().all(is_plain) {
+        report.add("server.control_group", quote(group), "the name or the number of a group");
+    }
+    if table.control_socket.as_os_str().is_empty() {
+        report.add("server.control_group", quote(group), "server.control_socket not to be empty");
+    }
+    Some(group.clone())
+}
+
 pub(super) fn admin(file: &ConfigFile, report: &mut Report) -> Admin {
     let table = &file.admin;
     listeners(report, "admin.listen", &table.listen, &file.server.listen);
@@ -68,7 +86,20 @@ pub(super) fn admin(file: &ConfigFile, report: &mut Report) -> Admin {
         not_empty(report, "admin.allow", &table.allow);
     }
     unique(report, "admin.allow", &table.allow);
-    Admin { listen: table.listen.clone(), allow: table.allow.clone() }
+    let hosts: Vec<String> = table.hosts.iter().map(|host| host_name(host)).collect();
+    for (i, (host, written)) in hosts.iter().zip(&table.hosts).enumerate() {
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        if host.is_empty() || host.len() > 253 || !host.chars().all(is_plain) {
+            report.add(&format!("admin.hosts[{i}]"), quote(written), "a host name without a port");
+        }
+    }
+    unique(report, "admin.hosts", &hosts);
+    Admin { listen: table.listen.clone(), allow: table.allow.clone(), hosts }
+}
+
+/// A host name as it is compared: in lower case, without a final dot.
+fn host_name(text: &str) -> String {
+    text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase()
 }
 
 /// Reports addresses that nobody can listen on, and those that an earlier one

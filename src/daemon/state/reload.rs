@@ -115,6 +115,7 @@ fn keep_fixed(current: &Config, fresh: &mut Config) -> Vec<&'static str> {
     keep(current.server.listen != fresh.server.listen, "server.listen");
     keep(current.server.workers != fresh.server.workers, "server.workers");
     keep(current.server.control_socket != fresh.server.control_socket, "server.control_socket");
+    keep(current.server.control_group != fresh.server.control_group, "server.control_group");
     keep(current.admin.listen != fresh.admin.listen, "admin.listen");
     keep(current.worker != fresh.worker, "worker");
     keep(current.udp != fresh.udp, "udp.receive_buffer_bytes or udp.send_buffer_bytes");
@@ -124,6 +125,7 @@ fn keep_fixed(current: &Config, fresh: &mut Config) -> Vec<&'static str> {
     fresh.server.listen.clone_from(&current.server.listen);
     fresh.server.workers = current.server.workers;
     fresh.server.control_socket.clone_from(&current.server.control_socket);
+    fresh.server.control_group.clone_from(&current.server.control_group);
     fresh.admin.listen.clone_from(&current.admin.listen);
     fresh.worker = current.worker.clone();
     fresh.udp = current.udp.clone();
