@@ -117,9 +117,6 @@ fn an_upstream_over_a_stream_is_hedged_after_its_95th_percentile() {
         let counters = rig.resolver.forwarder().metrics().upstream(&first);
         assert_eq!((one.state, counters.failures(Failure::Timeout)), (State::Up, 0), "and nobody is blamed");
         peer.release();
-        // One that takes longer than most is hedged again: not each is the first's.
-        let is_firsts = |n: u32| rig.ask(&format!("next{n}.example"), Rtype::A).text().contains("192.0.2.1");
-        assert!((0..100).any(is_firsts), "{transport:?}");
     }
 }
 
