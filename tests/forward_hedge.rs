@@ -117,7 +117,6 @@ fn an_upstream_over_a_stream_is_hedged_after_its_95th_percentile() {
         let counters = rig.resolver.forwarder().metrics().upstream(&first);
         assert_eq!((one.state, counters.failures(Failure::Timeout)), (State::Up, 0), "and nobody is blamed");
         peer.release();
-        assert!(rig.ask("next.example", Rtype::A).text().contains("192.0.2.1"), "{transport:?}");
     }
 }
 
