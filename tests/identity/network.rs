@@ -155,6 +155,7 @@ async fn all_that_a_look_up_sends_draws_on_the_budget_of_its_server() {
             Act::send(asked.reply(0, &format!("{NAME} 300 A 127.0.0.1"), ""))
         }
         Transport::Tcp => Act::send(asked.reply(0, "", "contoso.example 300 SOA a b 1 2 3 4 5")),
+        other => unreachable!("an upstream is not asked by {}", other.label()),
     });
     for (server, at_least) in [(&cut, 2), (&truncating, 4)] {
         let (resolver, budgets) = within(server.address, 1000);
