@@ -27,6 +27,8 @@ const PROBATION: usize = 10;
 const SEGMENTS: usize = 32;
 /// Least and most bytes of a segment; a larger response gets one of its own.
 const SEGMENT_BYTES: std::ops::RangeInclusive<usize> = 2048..=256 * 1024;
+/// Segments that a list has room for to begin with.
+const LIST: usize = 4;
 /// Cache lines of a record that are fetched ahead: an address and its name take three.
 const FETCHED_LINES: usize = 3;
 /// Bytes of the space for each fingerprint of what went.
@@ -72,13 +74,23 @@ impl Log {
 
     /// What appending `len` bytes would allocate.
     fn growth(&self, len: usize, segment_bytes: usize) -> usize {
-        if self.last_has_room(len) { 0 } else { segment_bytes.max(len) }
+        if self.last_has_room(len) {
+            return 0;
+        }
+        // A list that is full doubles.
+        let capacity = self.segments.capacity();
+        let list = if self.segments.len() == capacity { capacity.max(LIST) * size_of::<Vec<u8>>() } else { 0 };
+        segment_bytes.max(len) + list
     }
 
     fn append(&mut self, len: usize, segment_bytes: usize, write: impl FnOnce(&mut Vec<u8>)) -> Place {
         if !self.last_has_room(len) {
             let segment = Vec::with_capacity(segment_bytes.max(len));
             self.bytes += segment.capacity();
+            if self.segments.len() == self.segments.capacity() {
+                // As much as `growth` says, whatever the library thinks best.
+                self.segments.reserve_exact(self.segments.capacity().max(LIST));
+            }
             self.segments.push_back(segment);
         }
         let number = self.first.wrapping_add(self.segments.len() as u32 - 1) & !MAIN;

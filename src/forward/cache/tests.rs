@@ -205,6 +205,23 @@ fn hostile_shapes_stay_within_the_bound() {
     }
 }
 
+/// The lists of segments grow by doubling, which is part of what is allocated:
+/// whatever the bound, one more segment does not go beyond it.
+#[test]
+fn one_more_segment_stays_within_the_bound() {
+    for bound in (132_000u64..136_000).step_by(50) {
+        // Cut into smaller segments first, so that there are many of them.
+        let cache = ResponseCache::new(37_000);
+        for at in 0..100 {
+            if at == 50 {
+                cache.set_max_bytes(bound);
+            }
+            put(&cache, &name(&format!("n{at}.example")), if at < 50 { 1900 } else { 3900 }, 0);
+            assert!(cache.usage().bytes <= bound, "{at}: {:?} of {bound}", cache.usage());
+        }
+    }
+}
+
 #[test]
 fn what_is_renewed_in_place_costs_no_space() {
     let cache = ResponseCache::new(1 << 20);
