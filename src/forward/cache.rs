@@ -23,6 +23,7 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 pub use key::{KeptHash, Key, KeyRef, bits};
 
 use crate::metrics::forward::CacheUsage;
+use crate::wire::edns::OPTION_EDE;
 use crate::wire::{Flags, Rcode};
 
 use super::entry::Entry;
@@ -33,6 +34,9 @@ const SHARDS: usize = 64;
 /// Fewest bytes of a shard if there are several: a quarter of it takes the
 /// largest response.
 const SHARD_BYTES: u64 = 256 << 10;
+
+/// Extended error 13, cached error, as an option (RFC 8914 section 4.14).
+const CACHED_ERROR: [u8; 6] = [0, OPTION_EDE as u8, 0, 2, 0, 13];
 
 /// A shard in cache lines of its own.
 #[derive(Debug, Default)]
@@ -179,6 +183,12 @@ impl ResponseCache {
                 shard.write().remove(key);
             }
             return false;
+        }
+        if kept.head.traits.has(Traits::FAILURE) && !kept.ede.starts_with(&CACHED_ERROR) {
+            // From here on it is a failure of a while ago, and says so before
+            // what the upstream explained.
+            let ede = [&CACHED_ERROR, kept.ede].concat();
+            return shard.write().insert(key, &Kept { ede: &ede, ..*kept });
         }
         shard.write().insert(key, kept)
     }

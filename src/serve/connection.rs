@@ -29,7 +29,7 @@ use super::tcp::Service;
 use crate::answer::Transport;
 use crate::metrics::queries::{Dropped, Ended, Local, ProxyHeader};
 use crate::socket::{Interest, Poller};
-use crate::wire::{Offer, Query};
+use crate::wire::{Offer, Query, tell_closing};
 
 /// How long (in milliseconds) and how far a closing connection is read, so that
 /// what the client still sends does not turn our close into a reset that eats
@@ -146,9 +146,13 @@ impl Connection {
     pub(super) fn late(&mut self, outcome: Outcome, common: &Common) {
         self.in_flight = self.in_flight.saturating_sub(1);
         match outcome {
-            Outcome::Response(response, rcode, origin) => {
+            Outcome::Response(mut response, rcode, origin) => {
                 if self.output.is_empty() {
                     self.blocked = common.now;
+                }
+                if self.ending.is_some() {
+                    // Since it was asked the idle timeout has lost its meaning.
+                    tell_closing(&mut response);
                 }
                 append(&mut self.output, &response);
                 common.counters.response(Transport::Tcp, rcode, origin);

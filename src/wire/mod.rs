@@ -24,7 +24,7 @@ pub use header::{Flags, HEADER_LEN, Opcode};
 pub use name::{Name, NameError};
 pub use query::{DropReason, Query, Reject, Unusual};
 pub use response::Response;
-pub use tail::{Offer, Tail};
+pub use tail::{Offer, Tail, tell_closing};
 pub use types::{Class, Rcode, Rtype};
 
 /// Reads a big-endian `u16` at `at`, if the bytes are there.

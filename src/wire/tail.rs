@@ -119,6 +119,21 @@ impl Tail {
     }
 }
 
+/// Sets the idle timeout that `response` tells to zero, if it tells one: the
+/// connection closes as soon as this is read (RFC 7828 section 3.2.2).
+pub fn tell_closing(response: &mut [u8]) {
+    let Some(options) = last_opt(response).map(|opt| opt + OPT_LEN) else { return };
+    let mut rest = response.get_mut(options..).unwrap_or_default();
+    while let [c0, c1, l0, l1, data @ ..] = rest {
+        let (code, len) = (u16::from_be_bytes([*c0, *c1]), u16::from_be_bytes([*l0, *l1]));
+        let Some((data, next)) = data.split_at_mut_checked(usize::from(len)) else { return };
+        if code == OPTION_KEEPALIVE {
+            data.fill(0);
+        }
+        rest = next;
+    }
+}
+
 /// Where the OPT of `response` begins, if it is the last record.
 fn last_opt(response: &[u8]) -> Option<usize> {
     let counts = header::counts(response)?;
@@ -192,6 +207,26 @@ mod tests {
     }
 
     #[test]
+    fn rfc7828_a_connection_that_closes_tells_no_time() {
+        for others in [&[][..], &[0, 15, 0, 2, 0, 9]] {
+            let mut bytes = response(1, others);
+            Tail { keepalive: Some(100), padding: true }.extend(&mut bytes);
+            let before = options(&bytes);
+            tell_closing(&mut bytes);
+            let told: Vec<_> = options(&bytes);
+            assert_eq!(told.len(), before.len());
+            for ((code, data), before) in told.into_iter().zip(before) {
+                let expected = if code == OPTION_KEEPALIVE { vec![0, 0] } else { before.1 };
+                assert_eq!(data, expected, "{code}");
+            }
+        }
+        let without = response(1, &[0, 12, 0, 1, 7]);
+        let mut bytes = without.clone();
+        tell_closing(&mut bytes);
+        assert_eq!(bytes, without);
+    }
+
+    #[test]
     fn responses_without_an_opt_stay_as_they_are() {
         let tail = Tail { keepalive: Some(1), padding: true };
         let mut plain = response(1, &[]);
@@ -243,6 +278,7 @@ mod tests {
             let filler = LONGEST - missing - bytes.len() - OPTION_HEADER;
             bytes = response(0, &[&[0xff, 0xf0][..], &(filler as u16).to_be_bytes(), &vec![0; filler]].concat());
             prop_assert_eq!(bytes.len(), LONGEST - missing);
+            tell_closing(&mut bytes);
             Tail { keepalive: None, padding: true }.extend(&mut bytes);
             prop_assert!(bytes.len() <= LONGEST);
             let _ = options(&bytes);

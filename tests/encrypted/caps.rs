@@ -133,7 +133,8 @@ fn leave_lying(server: &crate::common::serving::Serving, pki: &Pki) -> Dot {
     connection
 }
 
-fn large() -> Upstream {
+/// An upstream whose answers have some 50 kB.
+pub(crate) fn large() -> Upstream {
     Upstream::start(|asked| {
         if asked.transport == Transport::Udp {
             return Act::send(asked.reply(0x0200, "", ""));

@@ -1,24 +1,20 @@
-//! Clients that others have written: kdig, dig, curl, openssl. Each test is
-//! skipped where its client is not installed.
+//! Clients that others have written: kdig, dig, curl, openssl. A test says so
+//! and is skipped where its client is not installed, but not in CI.
 
 use std::process::{Command, Output, Stdio};
 
 use hubdns::config::EncryptedTransport::{Https, Tls};
 
+use crate::common::peer::find;
 use crate::common::serving::Serving;
 use crate::common::upstream::{Act, Upstream};
 use crate::pki::Pki;
 use crate::rig::{HELD, at, labeled, listener, serve, upstream};
 
 /// Runs `program`, if it is there.
-fn run(program: &str, arguments: &[&str]) -> Option<Output> {
-    match Command::new(program).args(arguments).stdin(Stdio::null()).output() {
-        Ok(output) => Some(output),
-        Err(_) => {
-            eprintln!("SKIPPED: no {program}");
-            None
-        }
-    }
+pub(crate) fn run(program: &str, arguments: &[&str]) -> Option<Output> {
+    let output = Command::new(find(program)?).args(arguments).stdin(Stdio::null()).output();
+    Some(output.expect("a program that runs"))
 }
 
 fn stdout(output: &Output) -> String {
@@ -57,7 +53,7 @@ fn kdig_by_tls_and_https() {
         // kdig pads what it encrypts, unless it is told not to.
         let size: usize =
             text.split("Received ").nth(1).expect("a size").split(' ').next().unwrap().parse().unwrap();
-        assert_eq!(size % 468 == 0, !how.contains(&"+nopadding"), "{how:?}\n{text}");
+        assert_eq!(size.is_multiple_of(468), !how.contains(&"+nopadding"), "{how:?}\n{text}");
     }
     let other =
         run("kdig", &["@127.0.0.1", "-p", &https, &ca, "+https=/other", "+timeout=5", "+retry=0", HELD]);

@@ -162,8 +162,8 @@ fn rfc7828_the_idle_timeout_is_told_to_who_asks_over_tcp_and_tls() {
             upstream.wait(|seen| !seen.is_empty());
             upstream.release();
         }
-        assert_eq!(options(&connection.next().unwrap()), [expected.clone()], "{name}");
-        assert_eq!(options(&stream::next(&mut plain)), [expected.clone()], "{name}");
+        assert_eq!(options(&connection.next().unwrap()), std::slice::from_ref(&expected), "{name}");
+        assert_eq!(options(&stream::next(&mut plain)), std::slice::from_ref(&expected), "{name}");
         assert_eq!(options(&connection.ask(&ask_with(1, name, &[]))), []);
     }
     // Over UDP it means nothing.
@@ -191,15 +191,26 @@ fn a_drain_answers_what_is_in_flight_and_lets_nobody_in() {
     let address = at(&server, "tls");
     let mut connection = dot(address, &pki.dot()).unwrap();
     let mut idle = dot(address, &pki.dot()).unwrap();
-    connection.send(&ask(1, "slow.example"));
+    let mut plain = server.connect();
+    let query = ask_with(1, "slow.example", &KEEPALIVE);
+    connection.send(&query);
+    plain.write_all(&framed(&query)).unwrap();
     upstream.wait(|seen| !seen.is_empty());
+    wait_until("both wait", || {
+        metric(&server, "hubdns_queries_total{transport=\"tls\"}") == 1
+            && metric(&server, "hubdns_queries_total{transport=\"tcp\"}") == 1
+    });
     let server = Arc::new(server);
     let draining = Arc::clone(&server);
     let drain = std::thread::spawn(move || draining.drain(PATIENCE));
     idle.assert_closed();
     wait_until("nobody is let in", || TcpStream::connect(address).is_err());
     upstream.release();
-    assert_eq!(text(&connection.next().unwrap()), "NOERROR | slow.example 300 A 192.0.2.1 | ");
+    // Who asked for the idle timeout learns that there is none any more (RFC 7828 section 3.2.2).
+    for answer in [connection.next().unwrap(), stream::next(&mut plain)] {
+        assert!(text(&answer).contains("slow.example 300 A 192.0.2.1"), "{}", text(&answer));
+        assert_eq!(options(&answer), [(11, vec![0, 0])]);
+    }
     connection.assert_closed();
     assert!(drain.join().unwrap(), "nothing is left");
     assert_eq!(labeled(&server, "hubdns_encrypted_connections_closed_total", "drained"), 2);

@@ -9,6 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
+use hubdns::config::Encrypted;
 use hubdns::config::EncryptedTransport::Https;
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper::{Request, Response};
@@ -18,6 +19,7 @@ use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use tokio::runtime::Runtime;
 use tokio_rustls::TlsConnector;
 
+use crate::caps::large;
 use crate::common::estate::text;
 use crate::common::serving::{PATIENCE, Serving};
 use crate::pki::Pki;
@@ -52,6 +54,10 @@ pub(crate) fn runtime() -> Runtime {
 
 impl Client {
     pub(crate) fn connect(server: SocketAddr, pki: &Pki, before: &[u8]) -> Self {
+        Self::with(&Builder::new(TokioExecutor::new()), server, pki, before)
+    }
+
+    fn with(builder: &Builder<TokioExecutor>, server: SocketAddr, pki: &Pki, before: &[u8]) -> Self {
         let config = pki.client(&["h2"], rustls::ALL_VERSIONS, None);
         let runtime = runtime();
         let sender = runtime.block_on(async {
@@ -60,8 +66,7 @@ impl Client {
             let name = ServerName::try_from("localhost").unwrap();
             let stream = TlsConnector::from(config).connect(name, stream).await.unwrap();
             assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
-            let (sender, connection) =
-                Builder::new(TokioExecutor::new()).handshake(TokioIo::new(stream)).await.unwrap();
+            let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.unwrap();
             tokio::spawn(connection);
             sender
         });
@@ -137,7 +142,7 @@ fn what_is_wrong_with_a_request_has_its_status() {
     let get = |parameter: &str| format!("/dns-query{parameter}");
     let mut response = query.clone();
     response[2] |= 0x80;
-    let cases: Vec<(&str, String, Option<&str>, Vec<u8>, u16)> = vec![
+    let cases = vec![
         ("GET", get(""), None, vec![], 400),
         ("GET", get("?dns"), None, vec![], 400),
         ("GET", get("?dns=*"), None, vec![], 400),
@@ -210,6 +215,44 @@ fn requests_run_side_by_side_and_no_more_than_allowed() {
         let said = client.runtime.block_on(async { said(request.await.unwrap().unwrap()).await });
         assert!(text(&said.body).contains("192.0.2.1"));
     }
+}
+
+#[test]
+fn what_a_client_leaves_lying_is_bounded_and_it_is_told() {
+    let (pki, upstream) = (Pki::new(), large());
+    let settings = |settings: &mut Encrypted| settings.max_buffered = 100_000;
+    let listeners = vec![listener(Https, &pki.files("server"), settings)];
+    let server = serve(listeners, upstream.address, |_| {});
+    // Takes a part of each answer until it is read.
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder.initial_stream_window_size(4096);
+    let mut client = Client::with(&builder, at(&server, "https"), &pki, &[]);
+    let mut message = ask(0, "large.example");
+    let qtype = message.len() - 4;
+    message[qtype..qtype + 2].copy_from_slice(&16u16.to_be_bytes());
+    let mut lying = Vec::new();
+    let refused = loop {
+        let request = Request::post("https://localhost/dns-query")
+            .header("content-type", "application/dns-message")
+            .body(Full::new(Bytes::from(message.clone())))
+            .unwrap();
+        let answer = client.sender.send_request(request);
+        let answer = client.runtime.block_on(async { answer.await.unwrap() });
+        if answer.status() != 200 {
+            break answer;
+        }
+        lying.push(answer);
+        assert!(lying.len() < 10, "nothing bounds it");
+    };
+    assert_eq!(refused.status(), 503);
+    assert!(!lying.is_empty(), "the first has room");
+    assert_eq!(labeled(&server, STATUSES, "503"), 1);
+    for answer in lying {
+        let said = client.runtime.block_on(said(answer));
+        assert!(said.body.len() > 50_000, "{}", said.body.len());
+    }
+    // There is room again.
+    assert_eq!(text(&client.post(&ask(0, HELD)).body), HELD_ANSWER);
 }
 
 /// A connection that speaks no HTTP/2.

@@ -174,7 +174,7 @@ pub(crate) fn metric(server: &Serving, start: &str) -> u64 {
     server.running().metrics().export(&mut exporter);
     let text = exporter.encode();
     let lines = text.lines().filter(|line| !line.starts_with('#') && line.starts_with(start));
-    lines.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap() as u64).sum()
+    lines.map(value).sum()
 }
 
 /// The same of a listener's family, with its last label.
@@ -184,7 +184,12 @@ pub(crate) fn labeled(server: &Serving, family: &str, last: &str) -> u64 {
     let text = exporter.encode();
     let of_family = |line: &&str| line.strip_prefix(family).is_some_and(|rest| rest.starts_with('{'));
     let lines = text.lines().filter(of_family).filter(|line| line.contains(&format!("\"{last}\"}}")));
-    lines.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap() as u64).sum()
+    lines.map(value).sum()
+}
+
+/// The whole number at the end of a line.
+fn value(line: &str) -> u64 {
+    line.rsplit(' ').next().and_then(|value| value.parse().ok()).expect("a whole number")
 }
 
 /// Waits until `condition` holds.

@@ -19,6 +19,7 @@ use super::super::framing::{Frame, PREFIX, append};
 use super::letter::{Letter, Way};
 use super::service::{Listener, drained};
 use crate::metrics::queries::{Dropped, Ended};
+use crate::wire::tell_closing;
 
 /// Responses that are collected before they are written, in bytes.
 const FULL: usize = 16 * 1024;
@@ -187,9 +188,13 @@ impl Connection<'_> {
         self.in_flight = self.in_flight.saturating_sub(1);
         let counters = &self.listener.shared.counters;
         match letter {
-            Some((response, rcode, origin)) => {
+            Some((mut response, rcode, origin)) => {
                 if !self.has_output() {
                     self.blocked = Instant::now();
+                }
+                if self.ending.is_some() {
+                    // Since it was asked the idle timeout has lost its meaning.
+                    tell_closing(&mut response);
                 }
                 append(&mut self.output, &response);
                 counters.response(self.listener.transport, rcode, origin);
