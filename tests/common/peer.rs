@@ -9,17 +9,22 @@ use std::time::{Duration, Instant};
 /// Nothing that is awaited takes longer, however busy the machine is.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The path of `program`. `None`, and a loud word, where it is missing; a
-/// failure with `HUBDNS_REQUIRE_PEERS=1`, as in CI.
+/// Says loudly that something could not be tried; a failure with
+/// `HUBDNS_REQUIRE_PEERS=1`, as in CI.
+pub fn skip(reason: &str) {
+    let required = std::env::var_os("HUBDNS_REQUIRE_PEERS").is_some_and(|value| value == "1");
+    assert!(!required, "{reason}");
+    eprintln!("SKIPPED: {reason}");
+}
+
+/// The path of `program`. `None`, and [`skip`], where it is missing.
 pub fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let system = ["/usr/sbin", "/sbin", "/usr/bin"].map(PathBuf::from);
     let found =
         std::env::split_paths(&path).chain(system).map(|dir| dir.join(program)).find(|file| file.is_file());
     if found.is_none() {
-        let required = std::env::var_os("HUBDNS_REQUIRE_PEERS").is_some_and(|value| value == "1");
-        assert!(!required, "{program} is not installed");
-        eprintln!("SKIPPED: {program} is not installed");
+        skip(&format!("{program} is not installed"));
     }
     found
 }
