@@ -195,7 +195,9 @@ fn padding_counts_and_keepalive_does_not() {
 #[test]
 fn requests_run_side_by_side_and_no_more_than_allowed() {
     let (pki, upstream, server) = one(Https, |settings| settings.max_queries_per_connection = 3);
-    let client = Client::connect(at(&server, "https"), &pki, &[]);
+    let mut client = Client::connect(at(&server, "https"), &pki, &[]);
+    // With its answer the client knows the limit; it would try more before, in vain.
+    assert_eq!(client.post(&ask(0, HELD)).status, 200);
     let mut sender = client.sender.clone();
     let requests: Vec<_> = (0..6)
         .map(|n| {
@@ -207,7 +209,7 @@ fn requests_run_side_by_side_and_no_more_than_allowed() {
         })
         .collect();
     upstream.wait(|seen| seen.len() == 3);
-    assert_eq!(metric(&server, "hubdns_queries_total{transport=\"https\"}"), 3);
+    assert_eq!(metric(&server, "hubdns_queries_total{transport=\"https\"}"), 4);
     upstream.release();
     upstream.wait(|seen| seen.len() == 6);
     upstream.release();
