@@ -79,7 +79,8 @@ impl Log {
         }
         // A list that is full doubles.
         let capacity = self.segments.capacity();
-        let list = if self.segments.len() == capacity { capacity.max(LIST) * size_of::<Vec<u8>>() } else { 0 };
+        let list =
+            if self.segments.len() == capacity { capacity.max(LIST) * size_of::<Vec<u8>>() } else { 0 };
         segment_bytes.max(len) + list
     }
 
