@@ -151,6 +151,7 @@ impl Handler {
                 Code::Hit => hits += 1,
                 Code::OtherHit => {}
                 Code::Other => others += 1,
+                Code::Error => {}
                 Code::Nothing => continue,
                 Code::Later => {
                     forwarded += 1;
@@ -248,8 +249,10 @@ enum Code {
     Hit,
     /// A hit with another code, NXDOMAIN mostly, to be sent; it is counted.
     OtherHit,
-    /// To be sent; it is counted.
+    /// From the response cache, to be sent; it is counted.
     Other,
+    /// An error of our own, to be sent; it is counted.
+    Error,
     /// Nothing.
     Nothing,
     /// To be answered when an upstream has answered.
@@ -329,7 +332,12 @@ impl Fixed {
 
     fn counted(&self, len: usize, rcode: Rcode, origin: Origin) -> Done {
         self.local.response(Transport::Udp, rcode, origin);
-        Done { code: if origin == Origin::Hit { Code::OtherHit } else { Code::Other }, len }
+        let code = match origin {
+            Origin::Hit => Code::OtherHit,
+            Origin::Forward => Code::Other,
+            Origin::Error => Code::Error,
+        };
+        Done { code, len }
     }
 
     #[cold]
