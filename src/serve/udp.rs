@@ -149,9 +149,8 @@ impl Handler {
             let done = fixed.message(&turn, query, is_read, &mut known, message);
             match done.code {
                 Code::Hit => hits += 1,
-                Code::OtherHit => {}
+                Code::OtherHit | Code::Error => {}
                 Code::Other => others += 1,
-                Code::Error => {}
                 Code::Nothing => continue,
                 Code::Later => {
                     forwarded += 1;
