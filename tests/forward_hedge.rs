@@ -14,7 +14,7 @@ use common::rig::{Rig, settings};
 use common::upstream::{Act, Asked, Upstream};
 use https::{HttpsServer, Says};
 use hubdns::answer::Transport;
-use hubdns::config::{self, UpstreamTransport, Upstreams};
+use hubdns::config::{self, UpstreamBudget, UpstreamTransport, Upstreams};
 use hubdns::forward::Settings;
 use hubdns::forward::governor::UpstreamUse;
 use hubdns::forward::health::State;
@@ -74,11 +74,15 @@ impl Peer {
 
 /// Two upstreams. What is silent is sent again so late that a test would tell.
 fn pair(first: config::Upstream, second: config::Upstream) -> Rig {
+    Rig::new("", pair_settings(first, second), |_| {})
+}
+
+fn pair_settings(first: config::Upstream, second: config::Upstream) -> Settings {
     let mut settings: Settings = settings(&[&[]]);
     settings.forward.groups[0].upstreams = Upstreams::Servers(vec![first, second]);
     settings.forward.streams.connect = Duration::from_secs(20);
     settings.forward.resend_after = Duration::from_secs(15);
-    Rig::new("", settings, |_| {})
+    settings
 }
 
 /// How the upstreams fare.
@@ -116,7 +120,37 @@ fn an_upstream_over_a_stream_is_hedged_after_its_95th_percentile() {
         assert_eq!((two.hedges - before, two.resends), (1, 0), "{transport:?}: by the hedge");
         let counters = rig.resolver.forwarder().metrics().upstream(&first);
         assert_eq!((one.state, counters.failures(Failure::Timeout)), (State::Up, 0), "and nobody is blamed");
+        // What it had to say comes late, and counts as the time that it took.
+        let rtt = one.rtt;
         peer.release();
+        rig.until(|_| shown(&rig)[0].rtt > rtt);
+    }
+}
+
+/// How many queries the first upstream has in flight.
+fn in_flight(rig: &Rig) -> u32 {
+    let (governor, now) = rig.resolver.forwarder().governor();
+    governor.budgets(0, now).iter().map(|budget| budget.usage.in_flight).sum()
+}
+
+#[test]
+fn what_is_left_over_a_stream_keeps_its_place_until_it_comes_or_is_given_up() {
+    for comes in [true, false] {
+        let (peer, first) = Peer::start(UpstreamTransport::Tcp, &Authority::new());
+        let other = second(Act::send);
+        let mut settings = pair_settings(first.clone(), other.address.into());
+        settings.forward.governor.budgets =
+            vec![UpstreamBudget { address: first.address, rate: None, in_flight: Some(10) }];
+        let rig = Rig::new("", settings, |_| {});
+        warm_up(&rig);
+        assert!(rig.ask(SLOW, Rtype::A).text().contains("192.0.2.2"));
+        let rtt = shown(&rig)[0].rtt;
+        assert_eq!(in_flight(&rig), 1, "it may still come");
+        if comes {
+            peer.release();
+        }
+        rig.until(|_| in_flight(&rig) == 0);
+        assert_eq!(shown(&rig)[0].rtt > rtt, comes, "what never comes is no sample");
     }
 }
 

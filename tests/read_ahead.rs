@@ -112,6 +112,11 @@ fn cached_responses_that_are_fetched_ahead_are_the_same() {
     let own = vec![(query("contoso.azurecr.io", Rtype::A, 0, None), INSIDE); 8];
     answered(&mut ahead, &socket, &own);
     assert!(!ahead.fetches_ahead());
+    // Errors of ours do not begin it, however many: nothing of theirs is cached,
+    // and the locks of the cache would be one more thing that workers share.
+    let refused = vec![(query("absent.example.org", Rtype::A, 0, None), INSIDE); 8];
+    answered(&mut ahead, &socket, &refused);
+    assert!(!ahead.fetches_ahead());
 }
 
 #[test]

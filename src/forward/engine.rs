@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 
 use hashbrown::HashTable;
 
-use crate::metrics::forward::{Failure, ForwardMetrics, Mismatch};
+use crate::metrics::forward::{ForwardMetrics, Mismatch};
 use crate::places::slots::place;
 use crate::places::{Slots, Wheel};
 use crate::socket::{Batch, Outbox};
@@ -35,13 +35,12 @@ use crate::wire::Ede;
 use super::cache::{Key, ResponseCache};
 use super::clock;
 use super::entry::Entry;
-use super::exchange::{Exchange, LOOPS, NEVER, Next, OverStream};
-use super::flights::Outstanding;
+use super::exchange::{Exchange, LOOPS, NEVER, Next};
 use super::governor::{Begun, Governor};
 use super::inbox::{Handle, Inbox, Work};
 use super::kept::Kept;
-use super::pace::{End, Governed};
-use super::peers::{PeerId, Peers};
+use super::pace::Governed;
+use super::peers::Peers;
 use super::read::Scratch;
 use super::sockets::Sockets;
 use super::streams::Streams;
@@ -331,7 +330,7 @@ impl Engine {
                 for one in stale {
                     self.abandon(one);
                 }
-                for one in &streams {
+                for one in streams {
                     self.abandon_stream(one);
                 }
                 continue;
@@ -450,35 +449,10 @@ impl Engine {
             self.abandon(one);
         }
         for one in exchange.ask.streams.drain(..).chain(exchange.stale_streams.drain(..)) {
-            self.abandon_stream(&one);
+            self.abandon_stream(one);
         }
         self.waiters -= exchange.waiters();
         Some(exchange)
-    }
-
-    /// Nobody waits for the response to `one` any more. What was out for less
-    /// than its time may still come: no failure of the upstream's.
-    fn abandon(&mut self, one: Outstanding) {
-        self.sockets.forget(one.sent);
-        self.unanswered(one.peer, one.at_us, one.told);
-        self.linger(Some(one.sent), one.peer, one.permit, one.at_us);
-    }
-
-    /// [`Self::abandon`] for one over a stream.
-    fn abandon_stream(&mut self, one: &OverStream) {
-        one.task.abort();
-        self.unanswered(one.peer, one.at_us, one.told);
-        self.linger(None, one.peer, one.permit, one.at_us);
-    }
-
-    fn unanswered(&self, peer: PeerId, at_us: u64, told: bool) {
-        let waited_us = self.now.us.saturating_sub(at_us);
-        let late = self.state.resend_after(peer).is_some_and(|patience| waited_us / 1000 >= patience);
-        if late && let Some(peer) = self.peers.get(peer) {
-            peer.counters.failed(Failure::Timeout);
-        }
-        let end = if late && !told { End::TimedOut } else { End::Abandoned };
-        self.state.tell(peer, waited_us, end, self.now.ms);
     }
 
     /// Nobody is left without an answer.

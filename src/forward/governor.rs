@@ -197,6 +197,11 @@ impl Upstream {
         self.judge(now, |health| health.timed_out(waited, now));
     }
 
+    /// A response came `rtt` after its query, which nobody waited for any more.
+    pub fn late(&self, rtt: Duration, now: u64) {
+        self.judge(now, |health| health.late(rtt, now));
+    }
+
     /// The network would not take a message that was sent `waited` ago, or told
     /// that nobody is there.
     pub fn unreachable(&self, waited: Duration, now: u64) {

@@ -241,9 +241,7 @@ impl Health {
     /// A query that had to wait for a connection was answered after `waited`,
     /// which is no round trip.
     pub fn connected(&mut self, waited: Duration, quality: Quality, now: u64) -> Option<Change> {
-        let sent = sent_at(now, waited);
-        self.answered_sent = Some(self.answered_sent.map_or(sent, |latest| latest.max(sent)));
-        self.silent = 0;
+        let sent = self.heard(waited, now);
         self.count(quality == Quality::Failure, now);
         // What was asked before it went down may come late, and says nothing.
         if self.state == State::Up || sent < self.since.min(self.down_at) {
@@ -257,6 +255,24 @@ impl Health {
             // Of a client's own question: no more proof is needed on trial.
             _ => self.rise(if self.state == State::Trial { RISE } else { 1 }, now),
         }
+    }
+
+    /// A response came `rtt` after its query, which nobody waited for any more,
+    /// and whose silence may have been told. It is no answer, but it is a sign of
+    /// life, and the time that it took is that of the upstream.
+    pub fn late(&mut self, rtt: Duration, now: u64) -> Option<Change> {
+        self.rtt.take(rtt);
+        self.heard(rtt, now);
+        None
+    }
+
+    /// Something came to what was sent `waited` ago: what was sent before says
+    /// nothing by its silence.
+    fn heard(&mut self, waited: Duration, now: u64) -> u64 {
+        let sent = sent_at(now, waited);
+        self.answered_sent = Some(self.answered_sent.map_or(sent, |latest| latest.max(sent)));
+        self.silent = 0;
+        sent
     }
 
     /// A query to it was not answered within `waited`. It may still be. What was

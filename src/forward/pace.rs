@@ -58,6 +58,8 @@ pub(super) enum End {
     Answered(Quality),
     /// The same of a query that had to wait for a connection.
     Connected(Quality),
+    /// A response came that nobody waited for any more.
+    Late,
     /// None came though it was waited for, and that was not told yet.
     TimedOut,
     /// The network would not have it, or told that the upstream is not there.
@@ -221,6 +223,7 @@ impl Governed {
         match end {
             End::Answered(quality) => upstream.answered(waited, quality, now),
             End::Connected(quality) => upstream.connected(waited, quality, now),
+            End::Late => upstream.late(waited, now),
             End::TimedOut => upstream.timed_out(waited, now),
             End::Unreachable => upstream.unreachable(waited, now),
             End::Abandoned => {}

@@ -61,8 +61,9 @@ pub(super) struct Sent {
 pub(super) enum Expected {
     /// The response to a query of this exchange.
     By(u64),
-    /// A response that came too late, or once more.
-    Late,
+    /// A response that comes too late, from this upstream, to what was sent at
+    /// this time, in microseconds.
+    Late(PeerId, u64),
     /// Nothing that was asked here.
     Nothing,
 }
@@ -89,8 +90,8 @@ impl Hasher for IdHasher {
     }
 }
 
-/// Exchange by message id; [`NONE`] for ids whose response nobody waits for.
-type Ids = HashMap<u16, u64, BuildHasherDefault<IdHasher>>;
+/// What is expected by message id.
+type Ids = HashMap<u16, Expected, BuildHasherDefault<IdHasher>>;
 
 #[derive(Debug)]
 struct Port {
@@ -169,7 +170,7 @@ impl Sockets {
         for _ in 0..ID_TRIES {
             let id = random.next_u32() as u16;
             if let std::collections::hash_map::Entry::Vacant(free) = socket.ids.entry(id) {
-                free.insert(exchange);
+                free.insert(Expected::By(exchange));
                 socket.uses += 1;
                 socket.live += 1;
                 return Some(Sent { port, id });
@@ -201,11 +202,8 @@ impl Sockets {
     /// What a response with `id` would be.
     #[inline]
     pub(super) fn expected(&self, port: u64, id: u16) -> Expected {
-        match self.ports.peek(port).and_then(|port| port.ids.get(&id)) {
-            Some(&NONE) => Expected::Late,
-            Some(&exchange) => Expected::By(exchange),
-            None => Expected::Nothing,
-        }
+        let ids = self.ports.peek(port).map(|port| &port.ids);
+        ids.and_then(|ids| ids.get(&id)).copied().unwrap_or(Expected::Nothing)
     }
 
     /// The response came, or the query never left: the id is free.
@@ -213,14 +211,15 @@ impl Sockets {
         self.free(sent, |ids| ids.remove(&sent.id));
     }
 
-    /// Nobody waits for the response any more, which may still come.
-    pub(super) fn forget(&mut self, sent: Sent) {
-        self.free(sent, |ids| ids.insert(sent.id, NONE));
+    /// Nobody waits any more for the response to what was sent to `peer` at
+    /// `at_us`, which may still come.
+    pub(super) fn forget(&mut self, sent: Sent, peer: PeerId, at_us: u64) {
+        self.free(sent, |ids| ids.insert(sent.id, Expected::Late(peer, at_us)));
     }
 
-    fn free(&mut self, sent: Sent, take: impl FnOnce(&mut Ids) -> Option<u64>) {
+    fn free(&mut self, sent: Sent, take: impl FnOnce(&mut Ids) -> Option<Expected>) {
         let Some(port) = self.ports.get(sent.port) else { return };
-        if take(&mut port.ids).is_some_and(|exchange| exchange != NONE) {
+        if matches!(take(&mut port.ids), Some(Expected::By(_))) {
             port.live = port.live.saturating_sub(1);
         }
         if port.retired && port.live == 0 {
@@ -248,8 +247,11 @@ impl Sockets {
     /// Everything that waits on the socket.
     pub(super) fn waiting(&self, port: u64) -> Vec<(Sent, u64)> {
         let ids = self.ports.peek(port).map(|socket| &socket.ids);
-        let live = ids.into_iter().flatten().filter(|(_, exchange)| **exchange != NONE);
-        live.map(|(id, exchange)| (Sent { port, id: *id }, *exchange)).collect()
+        let live = ids.into_iter().flatten().filter_map(|(id, expected)| match expected {
+            Expected::By(exchange) => Some((Sent { port, id: *id }, *exchange)),
+            Expected::Late(..) | Expected::Nothing => None,
+        });
+        live.collect()
     }
 
     /// Closes the pools of upstreams that `keep` does not want.
@@ -344,7 +346,7 @@ mod tests {
         let sent = sent(&mut sockets, 7);
         sockets.retain(|_| false);
         assert_eq!(sockets.expected(sent.port, sent.id), Expected::By(7));
-        sockets.forget(sent);
+        sockets.forget(sent, PEER, 0);
         assert_eq!((sockets.ports.len(), sockets.expected(sent.port, sent.id)), (0, Expected::Nothing));
     }
 
@@ -352,8 +354,8 @@ mod tests {
     fn a_late_response_is_told_from_a_guess() {
         let (_waker, mut sockets) = sockets();
         let sent = sent(&mut sockets, 7);
-        sockets.forget(sent);
-        assert_eq!(sockets.expected(sent.port, sent.id), Expected::Late);
+        sockets.forget(sent, PEER, 5);
+        assert_eq!(sockets.expected(sent.port, sent.id), Expected::Late(PEER, 5));
         assert_eq!(sockets.expected(sent.port, sent.id ^ 1), Expected::Nothing);
         sockets.release(sent);
         assert_eq!(sockets.expected(sent.port, sent.id), Expected::Nothing);

@@ -158,7 +158,7 @@ impl Handler {
             let done = fixed.message(&turn, query, is_read, &mut known, message);
             match done.code {
                 Code::Hit => hits += 1,
-                Code::OtherHit => {}
+                Code::OtherHit | Code::Error => {}
                 Code::Other => others += 1,
                 Code::Nothing => continue,
                 Code::Later => {
@@ -243,8 +243,10 @@ enum Code {
     Hit,
     /// A hit with another code, NXDOMAIN mostly, to be sent; it is counted.
     OtherHit,
-    /// To be sent; it is counted.
+    /// From the response cache, to be sent; it is counted.
     Other,
+    /// An error of our own, to be sent; it is counted.
+    Error,
     /// Nothing.
     Nothing,
     /// To be answered when an upstream has answered.
@@ -379,7 +381,12 @@ impl Fixed {
 
     fn counted(&self, len: usize, rcode: Rcode, origin: Origin) -> Done {
         self.local.response(Transport::Udp, rcode, origin);
-        Done { code: if origin == Origin::Hit { Code::OtherHit } else { Code::Other }, len }
+        let code = match origin {
+            Origin::Hit => Code::OtherHit,
+            Origin::Forward => Code::Other,
+            Origin::Error => Code::Error,
+        };
+        Done { code, len }
     }
 
     #[cold]

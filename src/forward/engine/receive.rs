@@ -25,9 +25,12 @@ use crate::forward::streams::{Answer, fault_of};
 impl Engine {
     pub(super) fn stream_done(&mut self, id: u64, task: task::Id, result: io::Result<Answer>) {
         let (now, bounds) = (self.now.ms, self.tables.bounds);
+        let streams = self.exchanges.get(id).map(|exchange| &exchange.ask.streams);
+        let Some(at) = streams.and_then(|streams| streams.iter().position(|one| one.task.id() == task))
+        else {
+            return self.stream_came_late(task, result.ok().as_ref());
+        };
         let Some(exchange) = self.exchanges.get(id) else { return };
-        // A result of an ask that is over belongs to nobody.
-        let Some(at) = exchange.ask.streams.iter().position(|one| one.task.id() == task) else { return };
         let OverStream { peer, permit, at_us, told, .. } = exchange.ask.streams.swap_remove(at);
         exchange.ask.peer = Some(peer);
         let clock = exchange.clock(now);
@@ -116,9 +119,9 @@ impl Engine {
         let sent = Sent { port, id: message_id };
         let id = match self.sockets.expected(port, message_id) {
             Expected::By(exchange) => exchange,
-            Expected::Late => {
+            Expected::Late(peer, at_us) => {
                 self.sockets.release(sent);
-                self.came_late(sent);
+                self.came_late(sent, peer, at_us);
                 return self.shared.metrics.mismatch(Mismatch::Late);
             }
             Expected::Nothing => {

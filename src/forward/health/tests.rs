@@ -71,6 +71,23 @@ fn a_lossy_path_is_no_outage() {
 }
 
 #[test]
+fn what_comes_late_is_a_round_trip_and_a_sign_of_life() {
+    let mut health = fresh();
+    // Each is told as silent and comes after all: slow, and no outage, which
+    // so many without an answer in between would be.
+    for n in 0..100u64 {
+        let now = 10_000 + n * 1000;
+        assert_eq!(health.timed_out(WAIT, now), None, "at {now}");
+        assert_eq!(health.late(3 * WAIT, now + 500), None);
+    }
+    assert_eq!(health.state(), State::Up);
+    assert!(health.rtt().p95().unwrap() >= 3 * WAIT);
+    // It brings nothing back: that takes answers in time.
+    let mut health = down(10_000);
+    assert_eq!((health.late(RTT, 20_000), health.state()), (None, State::Down));
+}
+
+#[test]
 fn an_unreachable_upstream_says_why() {
     let mut health = fresh();
     health.unreachable(Duration::ZERO, 1000);

@@ -2,6 +2,7 @@
 
 use super::losses::acquaint;
 use super::replay::Replay;
+use crate::forward::health::State;
 use crate::metrics::forward::{Failure, Mismatch};
 
 const WWW: &str = "www.example A";
@@ -41,6 +42,58 @@ fn company_comes_once_and_the_first_may_still_win() {
     replay.gets(&client, GOOD);
     replay.at(began + 400).answer(&hedge, OTHER);
     replay.hits(WWW, GOOD);
+}
+
+#[test]
+fn one_that_has_become_slow_is_known_for_it() {
+    const SLOW: u64 = 300;
+    let mut replay = Replay::new(2);
+    acquaint(&mut replay, 64, &[40]);
+    let mut hedged = Vec::new();
+    for number in 0..200 {
+        let (name, began) = (format!("slow{number}.example"), replay.now());
+        let answer = format!("NOERROR | {name} 300 A 192.0.2.1");
+        let client = replay.ask(&format!("{name} A"));
+        let first = replay.sees(0, &format!("{name} A"));
+        // The other one is always faster, so that the first is never in time.
+        replay.at(began + SLOW - 100);
+        let others = replay.take(1);
+        hedged.push(!others.is_empty());
+        if let Some(other) = others.first() {
+            replay.answer(other, &answer);
+            replay.gets(&client, &answer);
+        }
+        replay.overlook();
+        replay.at(began + SLOW).answer(&first, &answer);
+        if others.is_empty() {
+            replay.gets(&client, &answer);
+        }
+    }
+    let last = hedged.iter().rposition(|hedged| *hedged).expect("the first is hedged");
+    assert!((10..100).contains(&last), "until {last}");
+    assert!(hedged[..last].iter().all(|hedged| *hedged), "{hedged:?}");
+    assert_eq!(replay.health(0).state, State::Up);
+}
+
+#[test]
+fn one_that_never_answers_is_no_slow_one() {
+    let mut replay = Replay::new(2);
+    acquaint(&mut replay, 64, &[40]);
+    let known = replay.health(0).p95;
+    for number in 0..20 {
+        let (name, began) = (format!("lost{number}.example"), replay.now());
+        let client = replay.ask(&format!("{name} A"));
+        replay.sees(0, &format!("{name} A"));
+        replay.at(began + 48);
+        let hedge = replay.saw(1, &format!("{name} A"));
+        let answer = format!("NOERROR | {name} 300 A 192.0.2.1");
+        replay.answer(&hedge, &answer);
+        replay.gets(&client, &answer);
+        // Those between are answered: its silence is loss.
+        replay.overlook();
+        replay.fetches_in(40, &format!("kept{number}.example A"), &answer.replace("lost", "kept"));
+    }
+    assert_eq!(replay.health(0).p95, known);
 }
 
 #[test]
