@@ -33,7 +33,7 @@ impl Handler {
             let Some(message) = batch.message(index) else { continue };
             let done = fixed.proxied(turn, query, proxies, message);
             match done.code {
-                Code::Hit | Code::OtherHit | Code::Other => batch.reply(index, done.len),
+                Code::Hit | Code::OtherHit | Code::Other | Code::Error => batch.reply(index, done.len),
                 Code::Nothing => {}
                 Code::Later => forwarded += 1,
             }
